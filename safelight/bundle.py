@@ -1,0 +1,189 @@
+"""The bundle: the only form in which a model leaves training and enters serving.
+
+`bundles/NAME/VERSION/` holds model.onnx, manifest.json, README.md (the model card) and model.sig; `champion.json`
+beside the versions names the one to serve. Knows nothing of networks or runtimes, and never unpickles anything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from safelight.errors import ManifestInvalid
+from safelight.postprocess import Thresholds
+from safelight.preprocess import Preprocess
+from safelight.signing import SIGNATURE, sign, verify
+
+MODEL = "model.onnx"
+MANIFEST = "manifest.json"
+CARD = "README.md"
+CHAMPION = "champion.json"
+_NAME = r"^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$"
+_SHA256 = r"^[0-9a-f]{64}$"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Tensor(_Frozen):
+    """A graph's input or output: name, element type, and shape with a name for each free dimension."""
+
+    name: str
+    dtype: Literal["float32"]
+    shape: tuple[int | str, ...]
+
+
+class Manifest(_Frozen):
+    """What a bundle holds and how to use it. `files` maps every other file (but the signature) to its SHA-256."""
+
+    schema_version: Literal[1] = 1
+    name: str = Field(pattern=_NAME)
+    version: str = Field(pattern=_NAME)
+    task: Literal["object-detection"]
+    labels: tuple[str, ...] = Field(min_length=1)
+    input: Tensor
+    outputs: tuple[Tensor, ...]
+    preprocess: dict[str, Any]
+    thresholds: dict[str, Any]
+    metrics: dict[str, Any]
+    parity: dict[str, Any]
+    data_digest: str | None
+    git_commit: str
+    configuration: dict[str, Any]
+    licence: str
+    files: dict[str, str]
+
+    def preprocessing(self) -> Preprocess:
+        """The preprocessing the model was trained with. Raises ManifestInvalid."""
+        try:
+            return Preprocess(**self.preprocess)
+        except (TypeError, ValueError) as error:
+            raise ManifestInvalid(f"preprocess: {error}") from None
+
+    def decision(self) -> Thresholds:
+        """The thresholds chosen on validation data. Raises ManifestInvalid."""
+        try:
+            return Thresholds(**self.thresholds)
+        except (TypeError, ValueError) as error:
+            raise ManifestInvalid(f"thresholds: {error}") from None
+
+
+class Champion(_Frozen):
+    """Which version of a model is to be served. digest: SHA-256 of its manifest.json."""
+
+    name: str = Field(pattern=_NAME)
+    version: str = Field(pattern=_NAME)
+    digest: str = Field(pattern=_SHA256)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A verified bundle, wholly in memory. digest: SHA-256 of manifest.json, which pins every other file."""
+
+    manifest: Manifest
+    digest: str
+    model: bytes
+
+
+def write_bundle(folder: Path, manifest: Manifest, model: bytes, card: str, private_key: Path) -> str:
+    """Write and sign a bundle at `folder` in one step: it appears whole or not at all. Returns its digest.
+
+    `manifest.files` is filled in here. A folder already there is replaced.
+    """
+    contents = {MODEL: model, CARD: card.encode()}
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
+    text = manifest.model_copy(update={"files": digests}).model_dump_json(indent=2).encode()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".writing-") as scratch:
+        fresh = Path(scratch) / folder.name
+        fresh.mkdir(mode=0o755)
+        for name, data in {**contents, MANIFEST: text}.items():
+            (fresh / name).write_bytes(data)
+        sign(fresh, private_key)
+        if folder.exists():
+            folder.rename(Path(scratch) / "replaced")
+        fresh.rename(folder)
+    return hashlib.sha256(text).hexdigest()
+
+
+def read_bundle(folder: Path, public_keys: Sequence[Path]) -> Bundle:
+    """Read a bundle and refuse whatever is not provably right. Raises SignatureInvalid or ManifestInvalid.
+
+    1. The signature over the folder is by one of `public_keys`.
+    2. The manifest is well-formed and belongs to this folder (version is the folder's name).
+    3. The folder holds the files that the manifest lists, the manifest, the signature and nothing else.
+    4. The bytes that are returned, not those on disk, have the digests that the manifest gives.
+
+    What the caller still owes: to check that this version is the one it asked for (`Champion.digest`).
+    """
+    verify(folder, public_keys)
+    text = (folder / MANIFEST).read_bytes() if (folder / MANIFEST).is_file() else b""
+    try:
+        manifest = Manifest.model_validate_json(text)
+    except ValidationError as error:
+        places = sorted({".".join(str(part) for part in e["loc"]) or "the document" for e in error.errors()})
+        raise ManifestInvalid(f"manifest.json does not follow its schema at: {', '.join(places)}.") from None
+    if manifest.version != folder.name:
+        raise ManifestInvalid(f"Expected version {folder.name}, the manifest says {manifest.version}.")
+    present = {str(path.relative_to(folder)) for path in folder.rglob("*")}
+    expected = {*manifest.files, MANIFEST, SIGNATURE}
+    if present != expected:
+        raise ManifestInvalid(f"Expected the files {sorted(expected)}, found {sorted(present)}.")
+    contents = {name: (folder / name).read_bytes() for name in manifest.files}
+    for name, data in contents.items():
+        if hashlib.sha256(data).hexdigest() != manifest.files[name]:
+            raise ManifestInvalid(f"{name} does not have the digest that the manifest gives.")
+    if MODEL not in contents:
+        raise ManifestInvalid(f"Expected {MODEL} among the files.")
+    manifest.preprocessing()
+    manifest.decision()
+    return Bundle(manifest, hashlib.sha256(text).hexdigest(), contents[MODEL])
+
+
+def write_champion(model_folder: Path, champion: Champion) -> None:
+    """Name the version to serve, atomically: a reader sees the old one or the new one, never half of either."""
+    descriptor, scratch = tempfile.mkstemp(dir=model_folder, prefix=".champion-")
+    with os.fdopen(descriptor, "w") as file:
+        file.write(champion.model_dump_json(indent=2))
+        file.flush()
+        os.fsync(file.fileno())
+    Path(scratch).chmod(0o644)
+    Path(scratch).replace(model_folder / CHAMPION)
+
+
+def read_champion(model_folder: Path) -> Champion:
+    """The version to serve. Raises ManifestInvalid when champion.json is missing or malformed."""
+    try:
+        champion = Champion.model_validate_json((model_folder / CHAMPION).read_bytes())
+    except (OSError, ValidationError):
+        raise ManifestInvalid(f"Expected a well-formed {CHAMPION} naming the version to serve.") from None
+    if champion.name != model_folder.name:
+        raise ManifestInvalid(f"Expected a champion of {model_folder.name}, got one of {champion.name}.")
+    return champion
+
+
+def read_served(model_folder: Path, public_keys: Sequence[Path]) -> Bundle:
+    """The champion's bundle, verified, the very one that was promoted. Raises SignatureInvalid or ManifestInvalid."""
+    champion = read_champion(model_folder)
+    bundle = read_bundle(model_folder / champion.version, public_keys)
+    if (bundle.manifest.name, bundle.digest) != (champion.name, champion.digest):
+        raise ManifestInvalid("The bundle is not the one that was promoted: its name or digest differs.")
+    return bundle
+
+
+def content_version(*parts: bytes | dict[str, Any]) -> str:
+    """A version that follows from what it names: the first 12 hex digits of a SHA-256 over `parts`."""
+    digest = hashlib.sha256()
+    for part in parts:
+        data = part if isinstance(part, bytes) else json.dumps(part, sort_keys=True).encode()
+        digest.update(len(data).to_bytes(8, "big") + data)
+    return digest.hexdigest()[:12]

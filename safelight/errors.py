@@ -1,0 +1,140 @@
+"""Every error that Safelight raises on purpose, in one tree.
+
+SafelightError
+├── RequestError                 the asker can mend it: a 4xx
+│   ├── EmptyBody                400  nothing was sent
+│   ├── InvalidOption            400  a query parameter has a value that is not allowed
+│   ├── MalformedBody            400  the multipart framing is broken
+│   ├── PlaintextRefused         403  an unsealed request where only sealed ones are allowed
+│   ├── UnknownModel             404  no model of that name is served
+│   ├── TooLarge                 413  more bytes than the limit
+│   ├── TooManyPixels            413  more pixels than the limit (decompression bomb)
+│   ├── NotAnImage               415  the bytes are no image at all
+│   ├── UnsupportedFormat        415  an image, but of a format that is not on the allowlist
+│   ├── TypeMismatch             415  the bytes are not what the media type says
+│   └── CorruptImage             422  an image that ends early or does not decode
+├── ModelUnavailable             503  no verified model can answer now (retryable)
+├── BundleError                  a bundle that must not be loaded
+│   ├── SignatureInvalid         not signed by a trusted key, or changed since
+│   └── ManifestInvalid          the manifest is missing, malformed or does not match the files
+├── DataError                    training data that cannot be used
+├── FetchError                   an archive that cannot be had, or is not the pinned one
+├── WeightsError                 a weights file that does not fit the network
+├── ConfigError                  a configuration that may not be used
+└── ParityError                  an exported graph that does not answer as the original does
+
+`status` is the HTTP status a service answers with, `retryable` says whether the same request may succeed later, and the
+message is public: it never holds payloads, file names, keys or results.
+"""
+
+from __future__ import annotations
+
+
+class SafelightError(Exception):
+    """Root of the tree. `title` is constant per class, the message says what was expected and what came."""
+
+    status: int = 500
+    retryable: bool = False
+    title: str = "Internal error"
+
+    @property
+    def detail(self) -> str:
+        """The public sentence that helps."""
+        return str(self)
+
+
+class RequestError(SafelightError):
+    """The asker can mend the request."""
+
+    status = 400
+    title = "Bad request"
+
+
+class EmptyBody(RequestError):
+    title = "The body is empty"
+
+
+class InvalidOption(RequestError):
+    title = "An option has a value that is not allowed"
+
+
+class MalformedBody(RequestError):
+    title = "The body is malformed"
+
+
+class PlaintextRefused(RequestError):
+    status = 403
+    title = "Plaintext requests are refused"
+
+
+class UnknownModel(RequestError):
+    status = 404
+    title = "No such model"
+
+
+class TooLarge(RequestError):
+    status = 413
+    title = "The body is too large"
+
+
+class TooManyPixels(RequestError):
+    status = 413
+    title = "The image has too many pixels"
+
+
+class NotAnImage(RequestError):
+    status = 415
+    title = "The body is not an image"
+
+
+class UnsupportedFormat(RequestError):
+    status = 415
+    title = "The image format is not supported"
+
+
+class TypeMismatch(RequestError):
+    status = 415
+    title = "The bytes do not match the media type"
+
+
+class CorruptImage(RequestError):
+    status = 422
+    title = "The image is truncated or corrupt"
+
+
+class ModelUnavailable(SafelightError):
+    status = 503
+    retryable = True
+    title = "No model can answer now"
+
+
+class BundleError(SafelightError):
+    title = "The bundle must not be loaded"
+
+
+class SignatureInvalid(BundleError):
+    title = "The bundle is not signed by a trusted key"
+
+
+class ManifestInvalid(BundleError):
+    title = "The bundle's manifest does not hold"
+
+
+class DataError(SafelightError):
+    title = "The data cannot be used"
+
+
+class FetchError(SafelightError):
+    title = "The archive cannot be fetched"
+
+
+class WeightsError(SafelightError):
+    title = "The weights do not fit"
+
+
+class ConfigError(SafelightError):
+    title = "The configuration cannot be used"
+
+
+class ParityError(SafelightError):
+    title = "The exported graph differs from the original"

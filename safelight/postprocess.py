@@ -1,0 +1,105 @@
+"""From a network's raw boxes and scores to `Detections` on the picture: threshold, NMS, mapping back, stitching.
+
+The one postprocessing of evaluation, export parity and serving. Knows nothing of how the boxes were computed: `detect`
+takes any function from a batch of inputs to boxes and scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from safelight.detections import Detections, box_iou
+from safelight.preprocess import Preprocess, View
+
+Run = Callable[[NDArray[np.float32]], tuple[NDArray[np.float32], NDArray[np.float32]]]
+"""A network: `(B, 3, S, S)` float32 to boxes `(B, A, 4)` xyxy input pixels and scores `(B, A, C)` in [0, 1]."""
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """score: the least score of an answer unless the asker says otherwise. nms_iou: overlap above which the weaker of
+    two boxes of a class is dropped. floor: the least score that is looked at (curves need the low ones).
+    max_detections: the strongest boxes kept per picture."""
+
+    score: float
+    nms_iou: float
+    floor: float = 0.001
+    max_detections: int = 1000
+
+    def __post_init__(self) -> None:
+        for name in ("score", "nms_iou", "floor"):
+            value = getattr(self, name)
+            if not 0 < value <= 1:
+                raise ValueError(f"{name}: expected a number in (0, 1], got {value}")
+        if self.max_detections < 1:
+            raise ValueError(f"max_detections: expected at least 1, got {self.max_detections}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as `Thresholds(**values)` takes them."""
+        return asdict(self)
+
+
+def detect(
+    image: NDArray[np.uint8],
+    preprocess: Preprocess,
+    thresholds: Thresholds,
+    run: Run,
+    *,
+    floor: float | None = None,
+    batch_size: int = 8,
+) -> Detections:
+    """All detections of `(H, W, 3)` uint8 RGB with a score of at least `floor` (default `thresholds.floor`)."""
+    image_size = (image.shape[1], image.shape[0])
+    least = thresholds.floor if floor is None else max(floor, thresholds.floor)
+    found = []
+    for views, batch in preprocess.batches(image, batch_size):
+        boxes, scores = run(batch)
+        found += [_of_view(b, s, view, image_size, least) for b, s, view in zip(boxes, scores, views, strict=True)]
+    return suppress(_concatenate(found, image_size), thresholds.nms_iou, thresholds.max_detections)
+
+
+def suppress(detections: Detections, iou: float, keep: int) -> Detections:
+    """Non-maximum suppression per class; at most `keep`, strongest first. Ties are broken by position."""
+    order = np.lexsort((detections.boxes[:, 1], detections.boxes[:, 0], -detections.scores))
+    ranked = detections[order]
+    kept: list[int] = []
+    for class_id in np.unique(ranked.class_ids):
+        kept += _suppress_class(np.flatnonzero(ranked.class_ids == class_id), ranked.boxes, iou, keep)
+    return ranked[np.sort(np.array(kept, np.int64))[:keep]]
+
+
+def _suppress_class(candidates: NDArray[np.int64], boxes: NDArray[np.float32], iou: float, keep: int) -> list[int]:
+    kept: list[int] = []
+    while len(candidates) and len(kept) < keep:
+        best, rest = candidates[0], candidates[1:]
+        kept.append(int(best))
+        candidates = rest[box_iou(boxes[best : best + 1], boxes[rest])[0] <= iou]
+    return kept
+
+
+def _of_view(
+    boxes: NDArray[np.float32], scores: NDArray[np.float32], view: View, image_size: tuple[int, int], floor: float
+) -> Detections:
+    """One view's boxes on the picture, clipped to what the view shows."""
+    anchor, class_ids = np.nonzero(scores >= floor)
+    on_image = view.to_image(boxes[anchor])
+    low = np.array([view.x, view.y] * 2, np.float32)
+    high = np.array([view.x + view.width, view.y + view.height] * 2, np.float32)
+    on_image = np.clip(on_image, low, high)
+    real = (on_image[:, 2:] - on_image[:, :2] > 0).all(axis=1)
+    confidence = np.clip(scores[anchor, class_ids], 0, 1)
+    return Detections(on_image[real], confidence[real], class_ids[real], image_size)
+
+
+def _concatenate(parts: list[Detections], image_size: tuple[int, int]) -> Detections:
+    return Detections(
+        np.concatenate([p.boxes for p in parts]),
+        np.concatenate([p.scores for p in parts]),
+        np.concatenate([p.class_ids for p in parts]),
+        image_size,
+    )

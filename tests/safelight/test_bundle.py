@@ -1,0 +1,154 @@
+import stat
+
+import pytest
+
+from safelight.bundle import (
+    CHAMPION,
+    MODEL,
+    Champion,
+    Manifest,
+    content_version,
+    read_bundle,
+    read_served,
+    write_bundle,
+    write_champion,
+)
+from safelight.errors import BundleError, ManifestInvalid, SignatureInvalid
+from safelight.signing import SIGNATURE, sign, signing_key
+
+
+def manifest(**changes):
+    values = {
+        "name": "coco",
+        "version": "v1",
+        "task": "object-detection",
+        "labels": ("person", "cat"),
+        "input": {"name": "images", "dtype": "float32", "shape": ("batch", 3, 64, 64)},
+        "outputs": (),
+        "preprocess": {"mode": "letterbox", "input_size": 64},
+        "thresholds": {"score": 0.3, "nms_iou": 0.5},
+        "metrics": {},
+        "parity": {},
+        "data_digest": None,
+        "git_commit": "0" * 40,
+        "configuration": {},
+        "licence": "MIT",
+        "files": {},
+    }
+    return Manifest(**{**values, **changes})
+
+
+@pytest.fixture
+def key(tmp_path):
+    private = tmp_path / "keys" / "signing.key"
+    signing_key(private)
+    return private
+
+
+@pytest.fixture
+def folder(tmp_path, key):
+    folder = tmp_path / "bundles" / "coco" / "v1"
+    digest = write_bundle(folder, manifest(), b"a graph", "# a card", key)
+    write_champion(folder.parent, Champion(name="coco", version="v1", digest=digest))
+    return folder
+
+
+def public(key):
+    return [key.with_suffix(".pub")]
+
+
+def test_the_key_is_private_and_made_once(key):
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    before = key.read_bytes()
+    signing_key(key)
+    assert key.read_bytes() == before
+
+
+def test_what_was_written_is_read(folder, key):
+    bundle = read_served(folder.parent, public(key))
+    assert bundle.model == b"a graph"
+    assert bundle.manifest.labels == ("person", "cat")
+    assert bundle.manifest.preprocessing().input_size == 64
+
+
+@pytest.mark.parametrize("name", [MODEL, "manifest.json", "README.md", SIGNATURE])
+def test_one_flipped_bit_is_refused(folder, key, name):
+    data = bytearray((folder / name).read_bytes())
+    for position in (0, len(data) // 2, len(data) - 1):
+        flipped = bytearray(data)
+        flipped[position] ^= 1
+        (folder / name).write_bytes(flipped)
+        if name == SIGNATURE and flipped.split() == data.split():
+            continue
+        with pytest.raises(BundleError):
+            read_bundle(folder, public(key))
+
+
+@pytest.mark.parametrize("name", ["extra.bin", ".gitignore", "nested/extra.bin"])
+def test_a_file_more_is_refused(folder, key, name):
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_text("x")
+    with pytest.raises(BundleError):
+        read_bundle(folder, public(key))
+
+
+@pytest.mark.parametrize("name", [MODEL, "manifest.json", SIGNATURE])
+def test_a_file_less_is_refused(folder, key, name):
+    (folder / name).unlink()
+    with pytest.raises(BundleError):
+        read_bundle(folder, public(key))
+
+
+def test_a_link_is_refused(folder, key, tmp_path):
+    (tmp_path / "elsewhere").write_bytes((folder / MODEL).read_bytes())
+    (folder / MODEL).unlink()
+    (folder / MODEL).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(BundleError):
+        read_bundle(folder, public(key))
+
+
+def test_another_key_or_none_is_refused(folder, tmp_path):
+    stranger = signing_key(tmp_path / "stranger" / "signing.key")
+    for keys in ([stranger], []):
+        with pytest.raises(SignatureInvalid):
+            read_bundle(folder, keys)
+
+
+def test_a_signed_manifest_that_lies_is_refused(folder, key):
+    text = (folder / "manifest.json").read_text()
+    for lie in (
+        text.replace('"v1"', '"v2"'),
+        text.replace("input_size", "side"),
+        text.replace("schema_version", "x"),
+        "{}",
+    ):
+        (folder / "manifest.json").write_text(lie)
+        (folder / SIGNATURE).unlink()
+        sign(folder, key)
+        with pytest.raises(ManifestInvalid):
+            read_bundle(folder, public(key))
+
+
+def test_only_the_promoted_bundle_is_served(folder, key):
+    write_champion(folder.parent, Champion(name="coco", version="v1", digest="0" * 64))
+    with pytest.raises(ManifestInvalid, match="not the one that was promoted"):
+        read_served(folder.parent, public(key))
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"name": "coco", "version": "../../x", "digest": "%s"}' % ("0" * 64)])
+def test_a_champion_that_is_malformed_is_refused(folder, key, text):
+    (folder.parent / CHAMPION).write_text(text)
+    with pytest.raises(ManifestInvalid):
+        read_served(folder.parent, public(key))
+
+
+def test_writing_again_replaces_and_leaves_nothing_behind(folder, key):
+    digest = write_bundle(folder, manifest(), b"another graph", "# a card", key)
+    assert read_bundle(folder, public(key)).digest == digest
+    assert {p.name for p in folder.parent.iterdir()} == {"v1", CHAMPION}
+
+
+def test_the_version_follows_from_the_contents():
+    assert content_version(b"a", {"x": 1}) == content_version(b"a", {"x": 1})
+    assert content_version(b"a", {"x": 1}) != content_version(b"a", {"x": 2})
+    assert content_version(b"ab", b"c") != content_version(b"a", b"bc")
