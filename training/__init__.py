@@ -1,0 +1,1 @@
+"""Learners and what surrounds them: data, detectors, export, registry. Never imports serving."""
