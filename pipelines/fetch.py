@@ -24,7 +24,7 @@ def main(cfg: DictConfig) -> None:
         PinnedArchive(a.project, a.filename, a.sha256, [PinnedFile(f.member, Path(f.path), f.sha256) for f in a.files])
         for a in cfg.archives
     ]
-    console = Console()
+    console = Console(soft_wrap=True)
     missing = [archive for archive in archives if not all(file.present() for file in archive.files)]
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with httpx.Client(timeout=cfg.timeout_s) as client, Progress(*columns, console=console) as bars:

@@ -23,7 +23,7 @@ from training.data.voc import Quarantined, Scene, crop_scene, read_scene
 @stage("train")
 def main(cfg: DictConfig) -> None:
     """Prepare `cfg.data`: read each scene once, cut the regions of each split, write them as Arrow folders."""
-    console = Console()
+    console = Console(soft_wrap=True)
     if cfg.data.splits is None:
         console.print(f"prepare: {cfg.data.name} has no labelled data, nothing to do")
         return

@@ -27,11 +27,12 @@ CONF = Path(__file__).resolve().parent.parent / "conf"
 TARGETS = frozenset(
     {
         "pytorch_lightning.Trainer",
-        "pytorch_lightning.loggers.MLFlowLogger",
         "safelight.postprocess.Thresholds",
         "safelight.preprocess.Preprocess",
         "training.detector.datamodule.SceneDataModule",
+        "training.detector.loss.LossWeights",
         "training.detector.module.DetectorModule",
+        "training.detector.scenes.Augment",
         "training.detector.yolov3_tiny.YoloV3Tiny",
     }
 )
@@ -67,11 +68,14 @@ def stage(config_name: str) -> Callable[[Stage], Callable[[], None]]:
 
 
 def build(node: DictConfig, **extra: Any) -> Any:
-    """Build the object that a config node describes. Raises ConfigError when a target is not on the allowlist."""
+    """Build the object that a config node describes, with `extra` arguments as they are.
+
+    Raises ConfigError when a target is not on the allowlist.
+    """
     for target in _targets(OmegaConf.to_container(node, resolve=True)):
         if target not in TARGETS:
             raise ConfigError(f"_target_ {target!r} is not on the allowlist in pipelines/stage.py.")
-    return hydra.utils.instantiate(node, **extra)
+    return hydra.utils.instantiate(node, _partial_=True, _convert_="all")(**extra)
 
 
 def plain(node: DictConfig) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from safelight.detections import Detections, box_iou
 from safelight.preprocess import Preprocess, View
 
+_CANDIDATES = 4
+
 Run = Callable[[NDArray[np.float32]], tuple[NDArray[np.float32], NDArray[np.float32]]]
 """A network: `(B, 3, S, S)` float32 to boxes `(B, A, 4)` xyxy input pixels and scores `(B, A, C)` in [0, 1]."""
 
@@ -64,9 +66,12 @@ def detect(
 
 
 def suppress(detections: Detections, iou: float, keep: int) -> Detections:
-    """Non-maximum suppression per class; at most `keep`, strongest first. Ties are broken by position."""
+    """Non-maximum suppression per class; at most `keep`, strongest first. Ties are broken by position.
+
+    Only the strongest `4 * keep` boxes are looked at, so that the time it takes is bounded.
+    """
     order = np.lexsort((detections.boxes[:, 1], detections.boxes[:, 0], -detections.scores))
-    ranked = detections[order]
+    ranked = detections[order[: _CANDIDATES * keep]]
     kept: list[int] = []
     for class_id in np.unique(ranked.class_ids):
         kept += _suppress_class(np.flatnonzero(ranked.class_ids == class_id), ranked.boxes, iou, keep)

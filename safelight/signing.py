@@ -49,7 +49,7 @@ def sign(folder: Path, private_key: Path) -> None:
     from model_signing import hashing, signing
 
     signature = folder / SIGNATURE
-    hashed = hashing.Config().set_ignored_paths(paths=[signature], ignore_git_paths=False)
+    hashed = hashing.Config().set_ignored_paths(paths=[SIGNATURE], ignore_git_paths=False)
     config = signing.Config().set_hashing_config(hashed).use_elliptic_key_signer(private_key=private_key)
     config.sign(folder, signature)
 
@@ -68,7 +68,7 @@ def verify(folder: Path, public_keys: Sequence[Path]) -> None:
     if not public_keys:
         raise SignatureInvalid("Expected at least one trusted public key, got none.")
     for public_key in public_keys:
-        hashed = hashing.Config().set_ignored_paths(paths=[signature], ignore_git_paths=False)
+        hashed = hashing.Config().set_ignored_paths(paths=[SIGNATURE], ignore_git_paths=False)
         config = verifying.Config().set_hashing_config(hashed).use_elliptic_key_verifier(public_key=public_key)
         try:
             config.verify(folder, signature)

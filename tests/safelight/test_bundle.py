@@ -152,3 +152,8 @@ def test_the_version_follows_from_the_contents():
     assert content_version(b"a", {"x": 1}) == content_version(b"a", {"x": 1})
     assert content_version(b"a", {"x": 1}) != content_version(b"a", {"x": 2})
     assert content_version(b"ab", b"c") != content_version(b"a", b"bc")
+
+
+def test_paths_may_be_relative(folder, key, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert read_bundle(folder.relative_to(tmp_path), [p.relative_to(tmp_path) for p in public(key)]).model == b"a graph"

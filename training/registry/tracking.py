@@ -1,7 +1,8 @@
 """MLflow: the run of a training, the registered model, and its aliases.
 
 Knows nothing of bundles or serving. The tracking server is any that `MLFLOW_TRACKING_URI` names, by
-default an SQLite file in the working directory. Aliases, not stages: `@candidate` is the newest, `@champion` the one that is served.
+default an SQLite file in the working directory. Aliases, not stages: `@candidate` is the newest,
+`@champion` the one that is served.
 """
 
 from __future__ import annotations
@@ -80,6 +81,7 @@ def register(
             signature=signature,
             input_example={input_name: example},
             save_as_external_data=False,
+            onnx_execution_providers=["CPUExecutionProvider"],
             registered_model_name=name,
             tags=dict(tags),
         )

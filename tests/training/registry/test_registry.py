@@ -90,5 +90,10 @@ def test_promotion_moves_the_file_and_the_alias(uri, graph, in_tmp):
 
 
 def test_metrics_are_flattened_without_nulls_and_texts():
-    nested = {"test": {"map50": {"value": 0.5, "interval": [0.4, 0.6]}, "reason": "x"}, "coco": None, "ok": True, "n": 3}
+    nested = {
+        "test": {"map50": {"value": 0.5, "interval": [0.4, 0.6]}, "reason": "x"},
+        "coco": None,
+        "ok": True,
+        "n": 3,
+    }
     assert flat_metrics(nested) == {"test/map50/value": 0.5, "n": 3.0}

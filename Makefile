@@ -1,0 +1,65 @@
+# Safelight: the commands a person types. Everything else is a stage in dvc.yaml or a test.
+PYTHON ?= python3
+PORT ?= 3000
+DEBUG ?=
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PIP_ARGS ?=
+
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export BENTOML_DO_NOT_TRACK := true
+export DVC_NO_ANALYTICS := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test lint serve ui bench lock clean
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(READY) ## fetch, train, evaluate, export, register, package, and find the boxes on a real photograph
+	@python -m pipelines.run $(if $(DEBUG),debug=$(DEBUG))
+
+test: $(READY) ## lint, types, import contracts and every test
+	@$(MAKE) --no-print-directory lint
+	@python -m pytest $(PYTEST_ARGS)
+
+lint: $(READY) ## style, types and import contracts
+	@ruff check .
+	@ruff format --check .
+	@mypy
+	@lint-imports
+
+serve: $(READY) ## serve the champions on 127.0.0.1 (PORT=3000), accepting plaintext requests from this machine
+	@echo "Serving on http://127.0.0.1:$(PORT), this machine only. SAFELIGHT_ALLOW_PLAINTEXT=1: pictures travel unsealed."
+	@SAFELIGHT_ALLOW_PLAINTEXT=1 bentoml serve serving.service:Gateway --host 127.0.0.1 --port $(PORT)
+
+ui: $(READY) ## look at runs and registered models (MLflow, http://127.0.0.1:5000)
+	@mlflow ui --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db} --host 127.0.0.1 --port 5000
+
+bench: $(READY) ## measure (bench/*.py)
+	@set -e; for script in $(sort $(wildcard bench/*.py)); do python $$script; done; \
+	  [ -n "$(wildcard bench/*.py)" ] || echo "No benchmarks yet."
+
+setup: $(READY) ## install everything into .venv
+
+$(READY): requirements.lock pyproject.toml
+	@command -v git >/dev/null || { echo "git is missing: install it (apt-get install git)."; exit 1; }
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing: install Python 3.11 to 3.13."; exit 1; }
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f"Python 3.11 to 3.13 is needed, $(PYTHON) is {v[0]}.{v[1]}. Try: make setup PYTHON=python3.11")'
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "Python's venv is missing: install it (apt-get install python3-venv)."; exit 1; }
+	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
+	@echo "Installing the locked packages into $(VENV) (once, some minutes) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-script-location $(PIP_ARGS) -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $(READY)
+
+lock: ## resolve requirements.lock anew from pyproject.toml
+	@$(PYTHON) -m venv $(VENV)-lock && $(VENV)-lock/bin/pip install --quiet uv
+	@$(VENV)-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --extra dev --no-header --no-emit-index-url \
+	  --no-annotate $(addprefix --find-links ,$(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null)) pyproject.toml \
+	  | sed -E -e '/^(nvidia-(c|n[cv])|cuda-|triton)[a-z0-9-]*==/d' -e 's/^torch==([0-9.]+).*/torch==\1/' | uniq > requirements.lock
+	@rm -rf $(VENV)-lock
+
+clean: ## remove what was built, keep what was downloaded
+	rm -rf outputs bundles metrics/*.json mlflow.db mlruns data/processed

@@ -1,0 +1,124 @@
+"""run: the main job of `make run`. The whole pipeline, then boxes for a real photograph over HTTP, then a summary.
+
+Writes `run.json` and `sample.png` into the outputs folder.
+"""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import networkx
+from dvc.repo import Repo
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+
+from pipelines.models import read_json
+from pipelines.served import served
+from pipelines.stage import stage, write_json
+from safelight.bundle import MANIFEST, Manifest, read_champion
+from safelight.client import Client
+from safelight.errors import SafelightError
+
+
+class StageFailed(SafelightError):
+    """A stage ended with an error; its own message stands above."""
+
+    title = "A stage failed"
+
+
+@stage("run")
+def main(cfg: DictConfig) -> None:
+    """Bring every stage up to date, serve the package, find the boxes on `cfg.sample.photo`, report."""
+    outputs = Path(cfg.paths.outputs)
+    run_stages(list(cfg.stage_overrides))
+    ensure_bento(outputs, list(cfg.stage_overrides))
+    tag = read_json(outputs / "bento.json")["tag"]
+    photo = Path(cfg.sample.photo)
+    with served(tag, cfg.sample.ready_timeout_s) as url, Client(url) as client:
+        answer = client.detect(photo, model=cfg.sample.model)
+        (outputs / "sample.png").write_bytes(client.render(photo, model=cfg.sample.model))
+    report = {
+        "models": [describe(Path(cfg.paths.bundles) / name) for name in cfg.models],
+        "seconds": {
+            entry["stage"]: entry["seconds"] for entry in map(read_json, Path(cfg.paths.seconds).glob("*.json"))
+        },
+        "sample": {"photo": photo.name, **answer.to_dict()},
+        "bento": tag,
+    }
+    write_json(outputs / "run.json", report)
+    summarise(report, outputs, Console(width=100))
+
+
+def run_stages(overrides: list[str]) -> None:
+    """Run the stages that are out of date, through DVC; or all of them with `overrides`, of which DVC must not know.
+
+    Raises StageFailed.
+    """
+    if not overrides:
+        if subprocess.run([sys.executable, "-m", "dvc", "repro"], check=False).returncode:
+            raise StageFailed("dvc repro ended with an error; the message of the stage stands above.")
+        return
+    with Repo() as repo:
+        stages = list(networkx.dfs_postorder_nodes(repo.index.graph))  # what a stage needs comes before it
+    for entry in stages:
+        command = [*shlex.split(entry.cmd), *overrides]
+        if subprocess.run([sys.executable, *command[1:]], check=False).returncode:
+            raise StageFailed(f"{entry.addressing} ended with an error; its message stands above.")
+
+
+def ensure_bento(outputs: Path, overrides: list[str]) -> None:
+    """Package again when the Bento is gone from BentoML's own store, which DVC does not watch."""
+    tag = read_json(outputs / "bento.json")["tag"]
+    found = subprocess.run([sys.executable, "-m", "bentoml", "get", tag], capture_output=True, check=False)
+    if found.returncode:
+        command = (
+            ["-m", "pipelines.package", *overrides] if overrides else ["-m", "dvc", "repro", "-f", "-s", "package"]
+        )
+        if subprocess.run([sys.executable, *command], check=False).returncode:
+            raise StageFailed("package ended with an error; its message stands above.")
+
+
+def describe(model_folder: Path) -> dict[str, Any]:
+    """What run.json says of a served model."""
+    champion = read_champion(model_folder)
+    manifest = Manifest.model_validate_json((model_folder / champion.version / MANIFEST).read_bytes())
+    return {
+        "name": champion.name,
+        "version": champion.version,
+        "digest": champion.digest,
+        "metrics": manifest.metrics,
+        "parity": manifest.parity,
+    }
+
+
+def summarise(report: dict[str, Any], outputs: Path, console: Console) -> None:
+    """Models, metrics, and where to look, for a person."""
+    table = Table(title="Models served", title_justify="left")
+    for column in ("model", "version", "test mAP50 (95 %)", "precision", "recall", "ONNX drift"):
+        table.add_column(column, no_wrap=True)
+    for model in report["models"]:
+        test = model["metrics"]["test"] or {}
+        drift = max(entry["score"] for entry in model["parity"]["tensors"].values())
+        figures = [f"{test[name]['value']:.2f}" if test else "–" for name in ("precision", "recall")]
+        table.add_row(model["name"], model["version"], _interval(test.get("map50")), *figures, f"{drift:.0e}")
+    console.print(table)
+    for model in report["models"]:
+        if model["metrics"].get("reason"):
+            console.print(f"{model['name']}: {model['metrics']['reason']}")
+    found = ", ".join(f"{count} {label}" for label, count in report["sample"]["counts"].items()) or "nothing"
+    console.print(f"Sample photograph, over HTTP: {found}. Look at {outputs / 'sample.png'}.")
+    console.print(f"All figures: {outputs / 'run.json'}. Next: make serve, make ui, dvc metrics show, dvc plots show.")
+
+
+def _interval(estimate: dict[str, float] | None) -> str:
+    """A figure with its interval, or a dash where nothing was measured."""
+    return f"{estimate['value']:.3f} ({estimate['low']:.2f}–{estimate['high']:.2f})" if estimate else "–"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The public face: routes, answers, problems, OpenAPI. Knows nothing of BentoML."""

@@ -1,0 +1,89 @@
+"""The one ASGI application with every public route. Knows nothing of BentoML.
+
+From the outside in: `Boundary` (ids, headers, failures), `SealedOnly` (who may pass), FastAPI (routes). A protocol that
+opens sealed requests wraps the whole and calls it once more with the inner request; see serving/privacy/context.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+import safelight
+from safelight.errors import SafelightError
+from safelight.images import ImageLimits
+from serving.api import openapi, problems
+from serving.api.boundary import Boundary
+from serving.api.detect import DetectRoute
+from serving.api.models import ModelList, ModelsRoute
+from serving.detector.schemas import DetectAnswer
+from serving.models.catalogue import Catalogue
+from serving.privacy.context import context_of
+from serving.privacy.intake import Intake
+from serving.privacy.listeners import Listeners
+from serving.privacy.multipart import FRAMING_BYTES
+from serving.privacy.policy import SealedOnly
+from serving.settings import Settings
+
+PATHS = ("/v1/detect", "/v1/models", "/openapi.json")
+OPEN_PATHS = ("/v1/models", "/openapi.json")
+"""Those that neither take nor give anybody's data."""
+_LINGER_S = 5.0
+
+
+def create_app(
+    settings: Settings,
+    catalogue: Catalogue,
+    *,
+    listeners: Listeners,
+    new_id: Callable[[], str],
+    clock: Callable[[], float],
+) -> ASGIApp:
+    """The application. listeners: the addresses it is reached at. new_id: a fresh random id. clock: monotonic seconds.
+
+    Reads nothing and loads nothing: `catalogue` may be loaded later.
+    """
+    limits = settings.limits
+    images = ImageLimits(limits.max_bytes, limits.max_pixels)
+    intake = Intake(images, timeout_s=limits.body_timeout_s, at_once=limits.uploads)
+    detect = DetectRoute(catalogue, intake, images, pictures=limits.pictures, clock=clock)
+    api = FastAPI(
+        title="Safelight", version=safelight.__version__, description=openapi.DESCRIPTION,
+        docs_url=None, redoc_url=None,  # their pages load scripts from elsewhere
+    )  # fmt: skip
+    api.add_api_route(
+        "/v1/detect", detect.detect, methods=["POST"], response_model=None,
+        responses=openapi.detect_responses(DetectAnswer),
+        openapi_extra=openapi.detect_request(settings.models, settings.default_model), tags=["detector"],
+    )  # fmt: skip
+    api.add_api_route(
+        "/v1/models", ModelsRoute(catalogue).models, methods=["GET"], response_model=None,
+        responses=openapi.models_responses(ModelList), tags=["models"],
+    )  # fmt: skip
+    openapi.document_platform_routes(api)
+    api.add_exception_handler(SafelightError, _safelight_error)
+    api.add_exception_handler(HTTPException, _http_error)
+    api.add_exception_handler(Exception, _unexpected)
+    inner = SealedOnly(api, open_paths=OPEN_PATHS, allow_plaintext=settings.allow_plaintext, listeners=listeners)
+    return Boundary(inner, new_id=new_id, linger_bytes=2 * limits.max_bytes + FRAMING_BYTES, linger_s=_LINGER_S)
+
+
+async def _safelight_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, SafelightError)
+    return problems.answer(problems.of_error(error, context_of(request.scope).request_id))
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    problem = problems.of_status(error.status_code, context_of(request.scope).request_id)
+    return problems.answer(problem, error.headers)
+
+
+async def _unexpected(request: Request, _: Exception) -> Response:
+    """FastAPI raises the error again once this is sent; `Boundary` logs it."""
+    return problems.answer(problems.of_status(500, context_of(request.scope).request_id))

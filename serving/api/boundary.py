@@ -1,0 +1,92 @@
+"""The application's outermost layer: gives each request an id, each answer its headers, and each failure a form.
+
+Whatever happens inside, the answer is a response, and neither it nor the log holds anything of the request. Knows
+nothing of routes.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Callable
+
+import anyio
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from safelight.errors import SafelightError
+from serving.api import problems
+from serving.privacy.context import open_context
+
+log = logging.getLogger("bentoml.safelight")
+_HEADERS = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
+
+
+class Boundary:
+    """ASGI middleware. new_id: makes a fresh random request id. linger_bytes, linger_s: how much of an unread body is
+    received and thrown away, and for how long, before an early answer is sent."""
+
+    def __init__(self, app: ASGIApp, *, new_id: Callable[[], str], linger_bytes: int, linger_s: float) -> None:
+        self._app, self._new_id = app, new_id
+        self._linger_bytes, self._linger_s = linger_bytes, linger_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":  # a WebSocket: there are none here
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        exchange = _Exchange(scope, receive, send, open_context(scope, self._new_id()).request_id)
+        exchange.linger_bytes, exchange.linger_s = self._linger_bytes, self._linger_s
+        try:
+            await self._app(scope, exchange.receive, exchange.send)
+        except SafelightError as error:
+            await exchange.fail(problems.of_error(error, exchange.request_id))
+        except Exception as error:
+            report(error, exchange.request_id)
+            await exchange.fail(problems.of_status(500, exchange.request_id))
+
+
+def report(error: Exception, request_id: str) -> None:
+    """Log where an unexpected error was raised and its class, never what it says: that may quote a payload."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    log.error("unexpected %s at %s:%s, request %s", type(error).__name__, frame.filename, frame.lineno, request_id)
+
+
+class _Exchange:
+    """One request and its answer, watched."""
+
+    linger_bytes = 0
+    linger_s = 0.0
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+        self._scope, self._receive, self._send = scope, receive, send
+        self.request_id = request_id
+        self._unread, self._started = True, False
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        if message["type"] == "http.disconnect" or not message.get("more_body", False):
+            self._unread = False
+        return message
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            if self._unread:
+                await self._linger()
+            self._started = True
+            mine = (*_HEADERS, (b"x-request-id", self.request_id.encode()))
+            message = {**message, "headers": [*message.get("headers", ()), *mine]}
+        await self._send(message)
+
+    async def fail(self, problem: problems.Problem) -> None:
+        """Answer with a problem, unless an answer is already on its way: then the server cuts it off."""
+        if not self._started:
+            await problems.answer(problem)(self._scope, self.receive, self.send)
+
+    async def _linger(self) -> None:
+        """Receive the rest of the body and drop it: closing with unread bytes would reset the connection, and the
+        client would never see why it was refused. A client that waits for 100 Continue has sent nothing yet."""
+        if any(name == b"expect" for name, _ in self._scope["headers"]):
+            return
+        left = self.linger_bytes
+        with anyio.move_on_after(self.linger_s):
+            while self._unread and left > 0:
+                left -= len((await self.receive()).get("body", b""))

@@ -1,0 +1,74 @@
+"""POST /v1/detect: an image in, boxes or the annotated picture out. Its requests are opened: it knows no sealing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import anyio
+import anyio.to_thread
+from starlette.requests import Request
+from starlette.responses import Response
+
+from safelight.detections import Detections
+from safelight.drawing import draw
+from safelight.images import ImageLimits, decode, encode_png
+from serving.api.options import DetectOptions
+from serving.detector.schemas import DetectAnswer, ModelName, Timing, to_wire
+from serving.models.catalogue import Catalogue, Served
+from serving.privacy.context import Upload
+from serving.privacy.intake import Intake
+
+
+class DetectRoute:
+    """catalogue: the models. intake: takes the image in. limits: what is decoded. pictures: how many are decoded,
+    looked at or drawn at a time, each in a thread of its own. clock: seconds, monotonic."""
+
+    def __init__(
+        self, catalogue: Catalogue, intake: Intake, limits: ImageLimits, *, pictures: int, clock: Callable[[], float]
+    ) -> None:
+        self._catalogue, self._intake, self._limits = catalogue, intake, limits
+        self._pictures = anyio.CapacityLimiter(pictures)
+        self._clock = clock
+
+    async def detect(self, request: Request) -> Response:
+        """Find the objects on one image (image/jpeg, image/png or image/webp; raw, or in the form field `image`).
+
+        Boxes are in pixels of the upright picture. The image is held in memory only, no longer than the answer takes.
+        """
+        options = DetectOptions.parse(request.query_params.multi_items())
+        served = self._catalogue.served(options.model)
+        class_ids = options.class_ids(served.manifest.labels)
+        async with self._intake.turns:
+            upload = await self._intake.image(request)
+            return await anyio.to_thread.run_sync(
+                self._answer, served, upload, options, class_ids, self._clock(), limiter=self._pictures
+            )
+
+    def _answer(
+        self, served: Served, upload: Upload, options: DetectOptions, class_ids: list[int] | None, arrived: float
+    ) -> Response:
+        begun = self._clock()
+        image = decode(upload.data, self._limits, upload.media_type)
+        decoded = self._clock()
+        found = served.predictor.predict(image, options.threshold, class_ids)
+        detected = self._clock()
+        if options.render:
+            return Response(encode_png(draw(image, found, served.manifest.labels)), media_type="image/png")
+        timing = Timing(decode=_ms(decoded - begun), detect=_ms(detected - decoded), total=_ms(self._clock() - arrived))
+        answer = _answer(upload.context.request_id, served, found, timing)
+        return Response(answer.model_dump_json(), media_type="application/json")
+
+
+def _answer(request_id: str, served: Served, found: Detections, timing: Timing) -> DetectAnswer:
+    manifest = served.manifest
+    return DetectAnswer(
+        request_id=request_id,
+        model=ModelName(name=manifest.name, version=manifest.version, digest=served.digest),
+        counts=found.counts(manifest.labels),
+        annotations=to_wire(found, manifest.labels),
+        timing_ms=timing,
+    )
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 2)

@@ -1,0 +1,156 @@
+"""What /openapi.json says beyond what FastAPI finds out: bodies, options, answers and refusals, each with an example.
+
+Knows nothing of how anything is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import FastAPI
+from pydantic import BaseModel
+
+from safelight.errors import (
+    CorruptImage,
+    EmptyBody,
+    InvalidOption,
+    MalformedBody,
+    ModelUnavailable,
+    NotAnImage,
+    PlaintextRefused,
+    SafelightError,
+    TooLarge,
+    TooManyPixels,
+    TypeMismatch,
+    UnknownModel,
+    UnsupportedFormat,
+)
+from safelight.images import FORMATS
+from serving.api import problems
+from serving.privacy.intake import FIELD, BodyTooSlow
+from serving.privacy.multipart import MissingField
+
+DESCRIPTION = (
+    "Looks at pictures without keeping them: bodies stay in memory, nothing of them is logged. Errors are "
+    f"application/problem+json (RFC 9457); each `type` is explained in {problems.DOCS}."
+)
+_REQUEST_ID = "5f2d8c6ad5d14a3b9f0e6a1c2b7d4e90"
+REFUSALS: dict[type[SafelightError], str] = {
+    EmptyBody: "Expected an image (image/jpeg, image/png, image/webp), got no bytes.",
+    InvalidOption: "threshold: expected a number above 0 and at most 1, such as 0.25.",
+    MalformedBody: "The multipart body ends before its closing boundary.",
+    MissingField: f"Expected a file in the form field '{FIELD}' (curl -F {FIELD}=@FILE).",
+    PlaintextRefused: "This service takes sealed requests only.",
+    UnknownModel: "Expected one of the models coco, tree-crowns.",
+    BodyTooSlow: "Expected the whole body within 30 s.",
+    TooLarge: "Expected at most 20971520 bytes, the request announces more.",
+    TooManyPixels: "Expected at most 40000000 pixels, got 30000 x 30000.",
+    NotAnImage: "The bytes are not an image. Send one of: image/jpeg, image/png, image/webp.",
+    UnsupportedFormat: "image/gif is not supported. Send one of: image/jpeg, image/png, image/webp.",
+    TypeMismatch: "The media type says image/jpeg, the bytes say image/png. Send what they are.",
+    CorruptImage: "The image/jpeg data ends early or does not decode.",
+    ModelUnavailable: "The model coco is failed; /v1/models says why.",
+}
+"""Every refusal of the gateway with an example of its message."""
+
+
+def detect_request(models: Sequence[str], default: str) -> dict[str, Any]:
+    """The options and bodies of POST /v1/detect."""
+    binary = {"type": "string", "format": "binary"}
+    example = {"summary": "the file's bytes", "description": "curl --data-binary @photo.jpg", "value": "(bytes)"}
+    form = {"type": "object", "required": [FIELD], "properties": {FIELD: binary}, "additionalProperties": False}
+    raw = {media_type: {"schema": binary, "examples": {"file": example}} for media_type in FORMATS}
+    in_form = {**example, "description": f"curl -F {FIELD}=@photo.jpg", "value": {FIELD: "(bytes)"}}
+    bodies = {**raw, "multipart/form-data": {"schema": form, "examples": {"file": in_form}}}
+    threshold = {"type": "number", "exclusiveMinimum": 0, "maximum": 1}
+    classes = {"type": "array", "items": {"type": "string"}}
+    return {
+        "parameters": [
+            _option(
+                "model", {"type": "string", "enum": list(models), "default": default}, default, "Which model looks."
+            ),
+            _option(
+                "threshold", threshold, 0.25, "The least confidence; by default the one chosen on validation data."
+            ),
+            {**_option("classes", classes, ["person", "cat"], "Labels to keep; all by default."), "explode": False},
+            _option("render", {"type": "string", "enum": ["png"]}, "png", "Answer with the annotated picture."),
+        ],
+        "requestBody": {"required": True, "content": bodies},
+    }
+
+
+def detect_responses(answer: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
+    """The answers and refusals of POST /v1/detect."""
+    png = {"schema": {"type": "string", "format": "binary"}, "examples": {"picture": {"value": "(bytes)"}}}
+    found = {
+        "model": answer,
+        "description": "What was found; with render=png the picture.",
+        "content": {"image/png": png},
+    }
+    return {200: found, **_refusals(list(REFUSALS))}
+
+
+def models_responses(answer: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
+    """The answer of GET /v1/models."""
+    return {200: {"model": answer, "description": "Every model with its state."}}
+
+
+def document_platform_routes(api: FastAPI) -> None:
+    """Add the routes that BentoML answers to what `api` says of itself, keeping what FastAPI finds out."""
+    describe = api.openapi
+
+    def with_platform_routes() -> dict[str, Any]:
+        schema = describe()
+        schema["paths"].update(
+            {
+                "/livez": _get("The process is alive.", "Alive.", "text/plain", "\n"),
+                "/readyz": _get("Requests that name no model can be answered.", "Ready.", "text/plain", "\n"),
+                "/metrics": _get(
+                    "Prometheus metrics.", "Metrics.", "text/plain", "bentoml_service_request_total 1.0\n"
+                ),
+            }
+        )
+        example = _problem(ModelUnavailable, "The default model, coco, is not ready.")
+        schema["paths"]["/readyz"]["get"]["responses"]["503"] = {
+            "description": "Not ready; `models` holds the state of each.",
+            "content": {problems.MEDIA_TYPE: {"example": example}},
+        }
+        return schema
+
+    api.openapi = with_platform_routes  # type: ignore[method-assign]  # FastAPI's documented way to extend it
+
+
+def _option(name: str, schema: dict[str, Any], example: Any, description: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "in": "query",
+        "required": False,
+        "schema": schema,
+        "example": example,
+        "description": description,
+    }
+
+
+def _get(summary: str, description: str, media_type: str, example: str) -> dict[str, Any]:
+    content = {media_type: {"schema": {"type": "string"}, "example": example}}
+    answer = {"description": description, "content": content}
+    return {"get": {"summary": summary, "tags": ["platform"], "responses": {"200": answer}}}
+
+
+def _refusals(errors: Sequence[type[SafelightError]]) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI's responses for a set of errors, those of one status together, one example for each."""
+    responses: dict[int | str, dict[str, Any]] = {}
+    for error in errors:
+        entry = responses.setdefault(
+            error.status,
+            {"model": problems.Problem, "description": "", "content": {problems.MEDIA_TYPE: {"examples": {}}}},
+        )
+        entry["description"] = f"{entry['description']} {error.title}.".strip()
+        example = {"summary": error.title, "value": _problem(error, REFUSALS[error])}
+        entry["content"][problems.MEDIA_TYPE]["examples"][error.__name__] = example
+    return responses
+
+
+def _problem(error: type[SafelightError], detail: str) -> dict[str, Any]:
+    return problems.of_error(error(detail), _REQUEST_ID).model_dump()

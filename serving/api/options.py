@@ -1,0 +1,65 @@
+"""The options of a detection, out of the query string. Knows nothing of bodies.
+
+FastAPI's own parsing would ignore unknown names, take the last of several values, and echo what it refuses.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from safelight.errors import InvalidOption
+
+NAMES = ("model", "threshold", "classes", "render")
+
+
+@dataclass(frozen=True)
+class DetectOptions:
+    """model: None for the default one. threshold: least score, in (0, 1], None for the model's own. classes: labels to
+    keep, None for all. render: answer with the annotated picture."""
+
+    model: str | None = None
+    threshold: float | None = None
+    classes: tuple[str, ...] | None = None
+    render: bool = False
+
+    @classmethod
+    def parse(cls, pairs: Sequence[tuple[str, str]]) -> DetectOptions:
+        """Options from the query's (name, value) pairs; an empty value is as good as none. Raises InvalidOption."""
+        names = [name for name, _ in pairs]
+        if not set(names) <= set(NAMES):
+            raise InvalidOption(f"The query may hold {', '.join(NAMES)} only.")
+        if len(set(names)) != len(names):
+            raise InvalidOption("Each option may be given once.")
+        given = {name: value for name, value in pairs if value}
+        if given.get("render", "png") != "png":
+            raise InvalidOption("render: expected png, or to be left out for JSON.")
+        return cls(
+            given.get("model"),
+            _threshold(given["threshold"]) if "threshold" in given else None,
+            _labels(given["classes"]) if "classes" in given else None,
+            "render" in given,
+        )
+
+    def class_ids(self, labels: Sequence[str]) -> list[int] | None:
+        """`classes` as indices into a model's labels, None for all. Raises InvalidOption."""
+        if self.classes is None:
+            return None
+        if not set(self.classes) <= set(labels):
+            raise InvalidOption("classes: expected labels of the model, which /v1/models lists, separated by commas.")
+        return [labels.index(label) for label in dict.fromkeys(self.classes)]
+
+
+def _threshold(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value <= 1:  # false for nan, too
+        raise InvalidOption("threshold: expected a number above 0 and at most 1, such as 0.25.")
+    return value
+
+
+def _labels(text: str) -> tuple[str, ...]:
+    return tuple(label.strip() for label in text.split(","))

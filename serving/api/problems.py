@@ -1,0 +1,67 @@
+"""Errors on the wire: application/problem+json (RFC 9457), one `type` for each class of error.
+
+Knows nothing of routes. A `type` is the anchor of its explanation in docs/serving.md.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from http import HTTPStatus
+
+from pydantic import BaseModel, Field
+from starlette.responses import Response
+
+from safelight.errors import SafelightError
+
+MEDIA_TYPE = "application/problem+json"
+DOCS = "/docs/serving.md"
+RETRY_AFTER_S = 2
+
+
+class Problem(BaseModel):
+    """A refusal. retryable: whether the very same request may succeed later."""
+
+    type: str = Field(examples=[f"{DOCS}#corrupt-image"])
+    title: str = Field(examples=["The image is truncated or corrupt"])
+    status: int = Field(examples=[422])
+    detail: str = Field(examples=["The image/jpeg data ends early or does not decode."])
+    request_id: str = Field(examples=["5f2d8c6ad5d14a3b9f0e6a1c2b7d4e90"])
+    retryable: bool = False
+
+
+def of_error(error: SafelightError, request_id: str) -> Problem:
+    """A Safelight error as a problem; its message is public by contract."""
+    return Problem(
+        type=f"{DOCS}#{_anchor(type(error).__name__)}",
+        title=error.title,
+        status=error.status,
+        detail=error.detail,
+        request_id=request_id,
+        retryable=error.retryable,
+    )
+
+
+def of_status(status: int, request_id: str) -> Problem:
+    """A plain HTTP status (404, 405, 500) as a problem."""
+    phrase = HTTPStatus(status).phrase
+    detail = _HELP.get(status, "The request cannot be answered.")
+    return Problem(type=f"{DOCS}#{_anchor(phrase)}", title=phrase, status=status, detail=detail, request_id=request_id)
+
+
+def answer(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
+    """A problem as a response; retryable ones say when to come back."""
+    retry = {"retry-after": str(RETRY_AFTER_S)} if problem.retryable else {}
+    return Response(problem.model_dump_json(), problem.status, {**retry, **(headers or {})}, media_type=MEDIA_TYPE)
+
+
+_HELP = {
+    404: "There is nothing here. The routes are in /openapi.json.",
+    405: "This route does not take that method; the Allow header names those it takes.",
+    500: "Something broke in the service, not in the request. The request id finds it in the log.",
+}
+
+
+def _anchor(name: str) -> str:
+    """`TooLarge` or `Not Found` as `too-large`, `not-found`."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])|\s+", "-", name).lower()

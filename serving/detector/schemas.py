@@ -1,0 +1,79 @@
+"""Detections on the wire. Knows nothing of how they were found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from safelight.detections import Detections
+
+
+class _Wire(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class ModelName(_Wire):
+    """Which model answered. digest: SHA-256 of its signed manifest, which pins every other file of the bundle."""
+
+    name: str = Field(examples=["coco"])
+    version: str = Field(examples=["3f9a1c0d2e4b"])
+    digest: str = Field(examples=["b5bb9d8014a0f9b1d61e21e796d78dccdf1352f23cd32812f4850b878ae4944c"])
+
+
+class BoundingBox(_Wire):
+    """A box in pixels of the upright picture (EXIF orientation applied), and that picture's size."""
+
+    x_min: float = Field(examples=[12.5])
+    y_min: float = Field(examples=[40.0])
+    x_max: float = Field(examples=[230.25])
+    y_max: float = Field(examples=[410.75])
+    image_width: int = Field(examples=[640])
+    image_height: int = Field(examples=[480])
+
+
+class Annotation(_Wire):
+    """One found object. ordering: its rank by confidence, from 0."""
+
+    annotation_type: Literal["bounding_box"] = "bounding_box"
+    class_name: str = Field(examples=["person"])
+    confidence: float = Field(ge=0, le=1, examples=[0.91])
+    data: BoundingBox
+    ordering: int = Field(ge=0, examples=[0])
+
+
+class Timing(_Wire):
+    """Milliseconds. total: from the whole body's arrival to the answer, waiting for a turn included."""
+
+    decode: float = Field(examples=[4.1])
+    detect: float = Field(examples=[31.7])
+    total: float = Field(examples=[36.2])
+
+
+class DetectAnswer(_Wire):
+    """What was found. counts: number of objects by class, most frequent first; classes without one are left out."""
+
+    request_id: str = Field(examples=["5f2d8c6ad5d14a3b9f0e6a1c2b7d4e90"])
+    model: ModelName
+    counts: dict[str, int] = Field(examples=[{"person": 1}])
+    annotations: list[Annotation]
+    timing_ms: Timing
+
+
+def to_wire(detections: Detections, labels: Sequence[str]) -> list[Annotation]:
+    """Detections, strongest first, as annotations; coordinates to a hundredth of a pixel."""
+    width, height = detections.image_size
+    annotations = []
+    for rank, index in enumerate((-detections.scores).argsort(kind="stable")):
+        x_min, y_min, x_max, y_max = (round(float(value), 2) for value in detections.boxes[index])
+        box = BoundingBox(x_min=x_min, y_min=y_min, x_max=x_max, y_max=y_max, image_width=width, image_height=height)
+        annotations.append(
+            Annotation(
+                class_name=labels[int(detections.class_ids[index])],
+                confidence=round(float(detections.scores[index]), 6),
+                data=box,
+                ordering=rank,
+            )
+        )
+    return annotations

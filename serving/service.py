@@ -1,0 +1,59 @@
+"""The BentoML service: settings, models, the application and a process around them. Knows no detail of any of them."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from pathlib import Path
+
+import bentoml
+
+from serving.api import readiness
+from serving.api.app import PATHS, create_app
+from serving.front import fronted
+from serving.models.loading import catalogue_of
+from serving.privacy.listeners import listening_addresses
+from serving.privacy.quiet import silence
+from serving.settings import load_settings
+
+os.environ.setdefault("BENTOML_DO_NOT_TRACK", "true")
+settings = load_settings(Path(__file__).resolve().parent.parent, os.environ)
+catalogue = catalogue_of(settings)
+app = create_app(
+    settings, catalogue, listeners=listening_addresses, new_id=lambda: secrets.token_hex(16), clock=time.perf_counter
+)
+
+
+@bentoml.service(
+    name="safelight",
+    service_class=fronted(app, PATHS),
+    workers=settings.workers,
+    traffic={"timeout": 600.0},  # the gateway has its own, shorter limits and answers them itself
+    logging={"access": {"enabled": False}},
+    tracing={"excluded_urls": ".*"},  # spans would hold query strings
+)
+@bentoml.asgi_app(app, path="/")
+class Gateway:
+    """Finds objects on pictures without keeping them."""
+
+    def __init__(self) -> None:
+        silence()
+        catalogue.load()
+
+    @bentoml.on_deployment  # type: ignore[untyped-decorator]  # BentoML is not typed
+    @staticmethod
+    def refuse_to_start_without_models() -> None:
+        """Runs once, before any worker, on models of its own; a worker that failed would be started again for ever."""
+        catalogue_of(settings).load()
+
+    @bentoml.on_shutdown  # type: ignore[untyped-decorator]
+    async def close(self) -> None:
+        """Give up what still waits for a network."""
+        catalogue.close()
+
+    def __is_alive__(self) -> bool:
+        return True
+
+    def __is_ready__(self) -> bool:
+        return readiness.check(catalogue, lambda: secrets.token_hex(16))

@@ -1,0 +1,121 @@
+"""What can be reached from outside, what it says of itself, and what the process imports."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import anyio
+import httpx
+import openapi_spec_validator
+import pytest
+
+from serving.api import readiness
+from serving.api.app import OPEN_PATHS, PATHS
+from serving.front import PLATFORM_PATHS, Front
+from serving.models.loading import catalogue_of
+from tests.conftest import ROOT
+
+
+def test_openapi_is_valid_and_tells_every_route_with_examples(client):
+    document = client.get("/openapi.json").json()
+    openapi_spec_validator.validate(document)
+    assert set(document["paths"]) == {*PATHS, *PLATFORM_PATHS} - {"/openapi.json"}
+    detect = document["paths"]["/v1/detect"]["post"]
+    bodies = detect["requestBody"]["content"]
+    assert set(bodies) == {"image/jpeg", "image/png", "image/webp", "multipart/form-data"}
+    assert all(body["examples"] for body in bodies.values())
+    assert {p["name"] for p in detect["parameters"]} == {"model", "threshold", "classes", "render"}
+    assert all("example" in parameter for parameter in detect["parameters"])
+    assert set(detect["responses"]) >= {"200", "400", "403", "404", "408", "413", "415", "422", "503"}
+    assert set(detect["responses"]["200"]["content"]) == {"application/json", "image/png"}
+    problems = detect["responses"]["415"]["content"]["application/problem+json"]["examples"]
+    assert set(problems) == {"NotAnImage", "UnsupportedFormat", "TypeMismatch"}
+
+
+def test_documents_are_the_same_each_time(client):
+    assert client.get("/openapi.json").json() == client.get("/openapi.json").json()
+
+
+def test_open_paths_are_few():
+    assert set(OPEN_PATHS) < set(PATHS) and "/v1/detect" not in OPEN_PATHS
+
+
+@pytest.mark.parametrize("path", ["/v1/detect", "/livez", "/readyz", "/metrics"])
+def test_known_paths_pass_the_front(path):
+    assert through_front("http", path) == ["platform"]
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/schema.json", "/healthz", "/v1/detect/", "/v1/detect/photo.jpg", "/livez/x", ""]
+)
+@pytest.mark.parametrize("kind", ["http", "websocket"])
+def test_other_paths_never_reach_bentoml(path, kind):
+    assert through_front(kind, path) == ["app"]
+
+
+def through_front(kind: str, path: str) -> list[str]:
+    seen = []
+
+    def named(name):
+        async def app(scope, receive, send):
+            seen.append(name)
+
+        return app
+
+    front = Front(named("platform"), named("app"), {*PATHS, *PLATFORM_PATHS})
+    anyio.run(front, {"type": kind, "path": path}, None, None)
+    return seen
+
+
+def test_not_ready_says_why(settings, tmp_path):
+    catalogue = catalogue_of(settings)
+    with pytest.raises(Exception) as caught:
+        readiness.check(catalogue, lambda: "0" * 32)
+    assert caught.value.status_code == 503
+    assert caught.value.headers["content-type"] == "application/problem+json"
+    problem = json.loads(caught.value.detail)
+    assert problem["retryable"] is True and {m["state"] for m in problem["models"]} == {"waiting"}
+    catalogue.load()
+    assert readiness.check(catalogue, lambda: "0" * 32) is True
+
+
+IMPORT = """
+import json, sys
+from serving.service import Gateway
+heavy = ["torch", "pytorch_lightning", "mlflow", "hydra", "omegaconf", "datasets", "matplotlib"]
+print(json.dumps([name for name in heavy if name in sys.modules]))
+app = Gateway.to_asgi()
+print(json.dumps(sorted(getattr(route, "path", "?") for route in app._platform.routes)))
+"""
+
+
+def test_serving_imports_nothing_of_training_and_bentoml_has_no_other_routes(tmp_path):
+    environ = {**os.environ, "BENTOML_HOME": str(tmp_path), "BENTOML_DO_NOT_TRACK": "true"}
+    result = subprocess.run([sys.executable, "-c", IMPORT], capture_output=True, text=True, cwd=ROOT, env=environ)
+    assert result.returncode == 0, result.stderr
+    imported, routes = map(json.loads, result.stdout.splitlines()[-2:])
+    assert imported == []
+    # Whatever stands behind the mount at "" is shadowed by it; the first four are behind the front or known.
+    assert set(routes) <= {"", "/", "/livez", "/healthz", "/readyz", "/metrics", "/schema.json", "/static_content",
+                           "/assets", "/docs.json"}  # fmt: skip
+
+
+def test_a_failure_inside_is_a_500_that_tells_nothing(settings, make_client, caplog):
+    class Broken:
+        default = "coco"
+
+        def entries(self):
+            raise RuntimeError("CANARY")
+
+        def served(self, name):
+            raise RuntimeError("CANARY")
+
+    client = make_client(settings, Broken())
+    for response in (client.get("/v1/models"), client.post("/v1/detect", content=b"CANARY")):
+        assert isinstance(response, httpx.Response) and response.status_code == 500
+        assert response.json()["type"].endswith("#internal-server-error")
+        assert "CANARY" not in response.text
+    assert "CANARY" not in caplog.text

@@ -1,0 +1,1 @@
+"""Detection of objects as boxes: network, assignment, loss, data, Lightning module and metrics."""
