@@ -21,6 +21,7 @@ run: $(READY) ## fetch, train, evaluate, export, register, package, and find the
 	@python -m pipelines.run $(if $(DEBUG),debug=$(DEBUG))
 
 test: $(READY) ## lint, types, import contracts and every test
+	@python -m pipelines.fetch || echo "No data: the tests that need it will be skipped, and say so."
 	@$(MAKE) --no-print-directory lint
 	@python -m pytest $(PYTEST_ARGS)
 

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 
@@ -24,7 +25,9 @@ class ServiceNotReady(SafelightError):
 
 
 @contextmanager
-def served(target: str, ready_timeout_s: float, env: dict[str, str] | None = None) -> Iterator[str]:
+def served(
+    target: str, ready_timeout_s: float, env: dict[str, str] | None = None, cwd: Path | None = None
+) -> Iterator[str]:
     """Run `bentoml serve TARGET` on a free loopback port and yield its base address once it is ready.
 
     It accepts plaintext requests, from this machine only. Raises ServiceNotReady.
@@ -33,7 +36,7 @@ def served(target: str, ready_timeout_s: float, env: dict[str, str] | None = Non
     command = [sys.executable, "-m", "bentoml", "serve", target, "--host", "127.0.0.1", "--port", str(port)]
     environment = os.environ | {"SAFELIGHT_ALLOW_PLAINTEXT": "1", "BENTOML_DO_NOT_TRACK": "true"} | (env or {})
     with tempfile.TemporaryFile("w+") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=cwd, start_new_session=True)
         try:
             url = f"http://127.0.0.1:{port}"
             _wait(url, process, time.monotonic() + ready_timeout_s)

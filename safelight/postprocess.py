@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from safelight.detections import Detections, box_iou
 from safelight.preprocess import Preprocess, View
 
-_CANDIDATES = 4
+_PER_VIEW = 1000  # the strongest boxes of a view that are looked at, so that the time it takes is bounded
 
 Run = Callable[[NDArray[np.float32]], tuple[NDArray[np.float32], NDArray[np.float32]]]
 """A network: `(B, 3, S, S)` float32 to boxes `(B, A, 4)` xyxy input pixels and scores `(B, A, C)` in [0, 1]."""
@@ -58,20 +58,21 @@ def detect(
     """All detections of `(H, W, 3)` uint8 RGB with a score of at least `floor` (default `thresholds.floor`)."""
     image_size = (image.shape[1], image.shape[0])
     least = thresholds.floor if floor is None else max(floor, thresholds.floor)
+    margin = max(0.0, (preprocess.overlap - 1) / 2)  # one pixel less than half: offsets of tiles are rounded
     found = []
     for views, batch in preprocess.batches(image, batch_size):
         boxes, scores = run(batch)
-        found += [_of_view(b, s, view, image_size, least) for b, s, view in zip(boxes, scores, views, strict=True)]
+        found += [
+            _in_core(_of_view(b, s, view, image_size, least), view, margin)
+            for b, s, view in zip(boxes, scores, views, strict=True)
+        ]
     return suppress(_concatenate(found, image_size), thresholds.nms_iou, thresholds.max_detections)
 
 
 def suppress(detections: Detections, iou: float, keep: int) -> Detections:
-    """Non-maximum suppression per class; at most `keep`, strongest first. Ties are broken by position.
-
-    Only the strongest `4 * keep` boxes are looked at, so that the time it takes is bounded.
-    """
+    """Non-maximum suppression per class; at most `keep`, strongest first. Ties are broken by position."""
     order = np.lexsort((detections.boxes[:, 1], detections.boxes[:, 0], -detections.scores))
-    ranked = detections[order[: _CANDIDATES * keep]]
+    ranked = detections[order]
     kept: list[int] = []
     for class_id in np.unique(ranked.class_ids):
         kept += _suppress_class(np.flatnonzero(ranked.class_ids == class_id), ranked.boxes, iou, keep)
@@ -92,6 +93,8 @@ def _of_view(
 ) -> Detections:
     """One view's boxes on the picture, clipped to what the view shows."""
     anchor, class_ids = np.nonzero(scores >= floor)
+    strongest = np.argsort(-scores[anchor, class_ids], kind="stable")[:_PER_VIEW]
+    anchor, class_ids = anchor[strongest], class_ids[strongest]
     on_image = view.to_image(boxes[anchor])
     low = np.array([view.x, view.y] * 2, np.float32)
     high = np.array([view.x + view.width, view.y + view.height] * 2, np.float32)
@@ -99,6 +102,20 @@ def _of_view(
     real = (on_image[:, 2:] - on_image[:, :2] > 0).all(axis=1)
     confidence = np.clip(scores[anchor, class_ids], 0, 1)
     return Detections(on_image[real], confidence[real], class_ids[real], image_size)
+
+
+def _in_core(found: Detections, view: View, margin: float) -> Detections:
+    """Those whose centre is at least `margin` pixels from the borders at which another view goes on.
+
+    There a view sees a part of an object and boxes the part, which NMS would not take for the whole; the neighbour, which
+    overlaps, sees all of it. With a margin of at most half the overlap every centre is in the core of some view.
+    """
+    centre = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
+    low, high = np.array([view.x, view.y]), np.array([view.x + view.width, view.y + view.height])
+    least = np.where(low > 0, low + margin, -np.inf)
+    most = np.where(high < np.array(found.image_size), high - margin, np.inf)
+    inside: NDArray[np.bool_] = np.asarray(((centre >= least) & (centre <= most)).all(axis=1))
+    return found[inside]
 
 
 def _concatenate(parts: list[Detections], image_size: tuple[int, int]) -> Detections:

@@ -1,7 +1,7 @@
 """The real thing: `bentoml serve` in a process of its own, with a home of its own, called over TCP.
 
 Each service runs in a copy of what a Bento would hold, so that every path is resolved from there, and whatever it
-writes can be searched for canaries.
+writes can be searched for canaries; and with all the logging that BentoML can be asked for.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def start(project: Path, home: Path, host: str = "127.0.0.1", **environ: str) ->
     command = [sys.executable, "-m", "bentoml", "serve", "serving.service:Gateway", "--working-dir", str(project)]
     with (home / "log").open("wb") as log:
         process = subprocess.Popen(
-            [*command, "--host", host, "--port", str(port)],
+            [*command, "--verbose", "--host", host, "--port", str(port)],
             cwd=home / "cwd",
             env=kept | own | {"PYTHONPATH": str(project), "PYTHONDONTWRITEBYTECODE": "1"} | environ,
             stdout=log,
@@ -100,10 +100,8 @@ def alive(service: Service) -> bool:
 
 @pytest.fixture(scope="module")
 def service(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """On loopback, plaintext allowed, at BentoML's most talkative."""
-    with running(
-        project, tmp_path_factory.mktemp("home"), SAFELIGHT_ALLOW_PLAINTEXT="1", BENTOML_DEBUG="true"
-    ) as service:
+    """On loopback, plaintext allowed."""
+    with running(project, tmp_path_factory.mktemp("home"), SAFELIGHT_ALLOW_PLAINTEXT="1") as service:
         yield service
 
 

@@ -1,0 +1,167 @@
+"""The client against scripted answers; tests/serving calls a real gateway with it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from safelight.client import ApiError, Client, Unreachable
+from safelight.errors import ConfigError, SafelightError
+from safelight.images import ImageLimits, decode
+
+ANSWER = {
+    "request_id": "0" * 32,
+    "model": {"name": "coco", "version": "v1", "digest": "d" * 64},
+    "counts": {"person": 1, "cat": 1},
+    "annotations": [
+        {
+            "annotation_type": "bounding_box",
+            "class_name": name,
+            "confidence": confidence,
+            "data": {"x_min": 1, "y_min": 2, "x_max": 3.5, "y_max": 4, "image_width": 20, "image_height": 10},
+            "ordering": rank,
+        }
+        for rank, (name, confidence) in enumerate([("cat", 0.9), ("person", 0.5)])
+    ],
+    "timing_ms": {"decode": 1.0, "detect": 2.0, "total": 3.5},
+}
+
+
+class Gateway:
+    """Answers every request alike and keeps the last one."""
+
+    def __init__(self, status: int = 200, **answer: object) -> None:
+        self.status, self.answer = status, answer or {"json": ANSWER}
+        self.request = httpx.Request("GET", "http://none")
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.request = request
+        return httpx.Response(self.status, **self.answer)
+
+    def client(self) -> Client:
+        return Client("http://gateway", httpx.MockTransport(self))
+
+
+def test_an_answer_is_typed():
+    gateway = Gateway()
+    with gateway.client() as client:
+        answer = client.detect(b"bytes")
+    assert (
+        gateway.request.method == "POST" and gateway.request.url.path == "/v1/detect" and not gateway.request.url.query
+    )
+    assert answer.model.name == "coco" and answer.counts == {"person": 1, "cat": 1} and len(answer) == 2
+    cat = answer.annotations[0]
+    assert (cat.class_name, cat.confidence, cat.box, cat.image_size) == ("cat", 0.9, (1, 2, 3.5, 4), (20, 10))
+    assert json.loads(json.dumps(answer.to_dict())) == ANSWER
+
+
+def test_an_answer_becomes_detections():
+    answer = Gateway().client().detect(b"bytes")
+    found = answer.detections(["person", "cat"], (20, 10))
+    assert found.class_ids.tolist() == [1, 0] and found.image_size == (20, 10)
+    assert found.counts(["person", "cat"]) == {"cat": 1, "person": 1}
+    with pytest.raises(ValueError, match="not in list"):
+        answer.detections(["dog"], (20, 10))
+
+
+def test_nothing_found_is_an_answer():
+    answer = Gateway(json={**ANSWER, "counts": {}, "annotations": []}).client().detect(b"bytes")
+    assert len(answer) == 0 and len(answer.detections([], (20, 10))) == 0
+
+
+def test_pictures_come_as_bytes_paths_or_pixels(tmp_path: Path, picture):
+    gateway = Gateway()
+    client = gateway.client()
+    (tmp_path / "secret-name.png").write_bytes(b"a file")
+    client.detect(tmp_path / "secret-name.png")
+    assert gateway.request.content == b"a file" and "secret-name" not in str(gateway.request.headers)
+    client.detect(picture)
+    assert np.array_equal(decode(gateway.request.content, ImageLimits()), picture)
+
+
+def test_options_go_into_the_query():
+    gateway = Gateway()
+    gateway.client().detect(b"x", model="tree-crowns", threshold=0.25, classes=["person", "traffic light"])
+    assert dict(gateway.request.url.params) == {
+        "model": "tree-crowns",
+        "threshold": "0.25",
+        "classes": "person,traffic light",
+    }
+
+
+def test_render_gives_the_bytes_of_the_picture():
+    gateway = Gateway(content=b"PNG")
+    assert gateway.client().render(b"x", model="coco") == b"PNG"
+    assert dict(gateway.request.url.params) == {"model": "coco", "render": "png"}
+
+
+def test_models_are_typed():
+    waiting = {"name": "b", "state": "failed", "failure": "why", "labels": None, "added later": 1}
+    ready = {"name": "a", "state": "ready", "failure": None, "version": "v1", "digest": "d", "labels": ["person"]}
+    first, second = Gateway(json={"default": "a", "models": [ready, waiting]}).client().models()
+    assert first.labels == ("person",) and first.failure is None
+    assert second.failure == "why" and second.labels is None and second.version is None
+
+
+def test_a_problem_becomes_an_error():
+    problem = {
+        "type": "/d#too-large",
+        "title": "Too large",
+        "status": 413,
+        "detail": "Why.",
+        "request_id": "1",
+        "retryable": False,
+    }
+    gateway = Gateway(413, content=json.dumps(problem), headers={"content-type": "application/problem+json"})
+    with pytest.raises(ApiError) as caught:
+        gateway.client().detect(b"x")
+    error = caught.value
+    assert isinstance(error, SafelightError)
+    assert (error.status, error.title, error.detail, error.retryable) == (413, "Too large", "Why.", False)
+    assert (error.type, error.request_id, str(error)) == ("/d#too-large", "1", "413 Too large: Why.")
+
+
+@pytest.mark.parametrize(
+    ("content", "media_type"),
+    [(b"<html>", "text/html"), (b"<", "application/problem+json"), (b"[]", "application/problem+json"), (b"", "")],
+)
+@pytest.mark.parametrize(("status", "retryable"), [(502, True), (503, True), (429, True), (500, False), (403, False)])
+def test_a_proxys_page_becomes_an_error_too(content, media_type, status, retryable):
+    with pytest.raises(ApiError) as caught:
+        Gateway(status, content=content, headers={"content-type": media_type}).client().detect(b"x")
+    assert caught.value.status == status and caught.value.retryable is retryable and caught.value.type is None
+
+
+def test_no_answer_is_an_error_of_its_own():
+    def broken(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("CANARY")
+
+    client = Client("http://gateway", httpx.MockTransport(broken))
+    assert client.ready() is False
+    with pytest.raises(Unreachable) as caught:
+        client.models()
+    assert caught.value.retryable and "CANARY" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("status", "ready"), [(200, True), (503, False)])
+def test_readiness(status, ready):
+    assert Gateway(status, content=b"\n").client().ready() is ready
+
+
+@pytest.mark.parametrize(
+    "url", ["http://example.org", "http://10.0.0.1:3000", "http://0.0.0.0", "http://localhost.example.org"]
+)
+def test_pictures_do_not_travel_in_the_clear(url):
+    with pytest.raises(ConfigError):
+        Client(url)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:3000", "http://localhost", "http://[::1]:3000", "https://example.org"]
+)
+def test_this_machine_and_https_are_fine(url):
+    Client(url).close()
