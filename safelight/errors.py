@@ -5,8 +5,10 @@ SafelightError
 │   ├── EmptyBody                400  nothing was sent
 │   ├── InvalidOption            400  a query parameter has a value that is not allowed
 │   ├── MalformedBody            400  the multipart framing is broken
+│   ├── MissingField             400  the form lacks the file
 │   ├── PlaintextRefused         403  an unsealed request where only sealed ones are allowed
 │   ├── UnknownModel             404  no model of that name is served
+│   ├── BodyTooSlow              408  the body did not arrive in time (retryable)
 │   ├── TooLarge                 413  more bytes than the limit
 │   ├── TooManyPixels            413  more pixels than the limit (decompression bomb)
 │   ├── NotAnImage               415  the bytes are no image at all
@@ -62,6 +64,10 @@ class MalformedBody(RequestError):
     title = "The body is malformed"
 
 
+class MissingField(RequestError):
+    title = "The form lacks a field"
+
+
 class PlaintextRefused(RequestError):
     status = 403
     title = "Plaintext requests are refused"
@@ -70,6 +76,12 @@ class PlaintextRefused(RequestError):
 class UnknownModel(RequestError):
     status = 404
     title = "No such model"
+
+
+class BodyTooSlow(RequestError):
+    status = 408
+    retryable = True
+    title = "The body took too long"
 
 
 class TooLarge(RequestError):

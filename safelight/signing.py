@@ -69,11 +69,11 @@ def verify(folder: Path, public_keys: Sequence[Path]) -> None:
         raise SignatureInvalid("Expected at least one trusted public key, got none.")
     for public_key in public_keys:
         hashed = hashing.Config().set_ignored_paths(paths=[SIGNATURE], ignore_git_paths=False)
-        config = verifying.Config().set_hashing_config(hashed).use_elliptic_key_verifier(public_key=public_key)
+        config = verifying.Config().set_hashing_config(hashed)
         try:
-            config.verify(folder, signature)
+            config.use_elliptic_key_verifier(public_key=public_key).verify(folder, signature)
             return
-        except Exception:  # noqa: S112  the library raises many kinds; each of them means: not verified
+        except Exception:  # noqa: S112  no such key, no key at all, another's, a changed file: each means not verified
             continue
     raise SignatureInvalid(
         "Expected a signature by a trusted key over exactly these files; it is by another key, or a file has changed."

@@ -12,10 +12,12 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 
 from safelight.errors import (
+    BodyTooSlow,
     CorruptImage,
     EmptyBody,
     InvalidOption,
     MalformedBody,
+    MissingField,
     ModelUnavailable,
     NotAnImage,
     PlaintextRefused,
@@ -28,8 +30,7 @@ from safelight.errors import (
 )
 from safelight.images import FORMATS
 from serving.api import problems
-from serving.privacy.intake import FIELD, BodyTooSlow
-from serving.privacy.multipart import MissingField
+from serving.privacy.intake import FIELD
 
 DESCRIPTION = (
     "Looks at pictures without keeping them: bodies stay in memory, nothing of them is logged. Errors are "

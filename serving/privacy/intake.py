@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 import anyio
 from starlette.requests import ClientDisconnect, Request
 
-from safelight.errors import EmptyBody, MalformedBody, RequestError, TooLarge, UnsupportedFormat
+from safelight.errors import BodyTooSlow, EmptyBody, MalformedBody, TooLarge, UnsupportedFormat
 from safelight.images import ImageLimits
 from serving.privacy.context import Upload, context_of
 from serving.privacy.multipart import FRAMING_BYTES, FormFile
@@ -20,14 +20,6 @@ FIELD = "image"
 _FORM = "multipart/form-data"
 _UNSAID = ("", "application/octet-stream")
 _ALIASES = {"image/jpg": "image/jpeg"}
-
-
-class BodyTooSlow(RequestError):
-    """The body did not arrive in time."""
-
-    status = 408
-    retryable = True
-    title = "The body took too long"
 
 
 class Intake:

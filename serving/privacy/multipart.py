@@ -10,17 +10,11 @@ import logging
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from safelight.errors import InvalidOption, MalformedBody, RequestError, TooLarge
+from safelight.errors import InvalidOption, MalformedBody, MissingField, TooLarge
 
 FRAMING_BYTES = 64 * 1024
 """What boundaries and part headers may add to the file itself."""
 _MUTE = logging.Logger("multipart-mute", logging.CRITICAL + 1)  # the parser would log the bytes it stumbles over
-
-
-class MissingField(RequestError):
-    """The form is well-formed but lacks the file."""
-
-    title = "The form lacks a field"
 
 
 class FormFile:

@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -44,6 +45,9 @@ def test_the_readme_shows_what_it_should():
 
 @pytest.mark.parametrize("command", PLAIN)
 def test_command(project, command):
+    if command.startswith("dvc plots"):  # it reads where the real run writes
+        for name in ("train", "evaluate"):
+            shutil.copytree(project.root / "outputs/fast" / name, project.root / "outputs" / name, dirs_exist_ok=True)
     if "pipelines." in command and "debug=" not in command:
         command += " debug=fast"
     project.run(command)
