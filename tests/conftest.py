@@ -10,11 +10,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from numpy.typing import NDArray
 
 os.environ.update(
     BENTOML_DO_NOT_TRACK="true", DVC_NO_ANALYTICS="1", HF_HUB_OFFLINE="1", MLFLOW_DISABLE_TELEMETRY="true"
 )
+
+settings.register_profile("unhurried", deadline=None)  # machines are noisy
+settings.load_profile("unhurried")
 
 ROOT = Path(__file__).resolve().parent.parent
 
