@@ -74,3 +74,36 @@ def test_boxes_are_clipped_to_the_picture(picture):
 def test_thresholds_out_of_range_are_refused(values):
     with pytest.raises(ValueError, match=r"expected a number in \(0, 1\]"):
         Thresholds(**values)
+
+
+def test_half_an_object_at_a_tiles_border_is_no_second_box():
+    """A square that two overlapping tiles see, the first one only in part, is answered once and whole."""
+    image = np.zeros((100, 160, 3), np.uint8)
+    image[40:60, 86:106] = 255  # tiles at x = 0 and 60, each of 100: the first sees 14 of its 20 pixels
+    preprocess = Preprocess("tiles", 100, tile=100, overlap=40)
+    assert [view.x for view in preprocess.views((160, 100))] == [0, 60]
+    found = detect(image, preprocess, THRESHOLDS, bright_square)
+    assert found.boxes.tolist() == [[86, 40, 106, 60]]
+
+
+def test_every_centre_is_in_the_core_of_some_tile(rng):
+    """A network that boxes one pixel wherever it is: none is lost, whatever the tiles."""
+    for _ in range(40):
+        tile = int(rng.integers(20, 80))
+        preprocess = Preprocess("tiles", tile, tile=tile, overlap=int(rng.integers(0, tile // 2)))
+        size = rng.integers(tile, 4 * tile, 2)
+        image = np.zeros((size[1], size[0], 3), np.uint8)
+        x, y = int(rng.integers(0, size[0])), int(rng.integers(0, size[1]))
+        image[y, x] = 255
+        assert detect(image, preprocess, THRESHOLDS, bright_square).boxes.tolist() == [[x, y, x + 1, y + 1]]
+
+
+def test_each_view_is_bounded_and_keeps_its_strongest():
+    rng = np.random.default_rng(0)
+    low = rng.uniform(0, 4000, (5000, 2)).astype(np.float32)
+    boxes, scores = np.concatenate([low, low + 1], axis=1)[None], rng.uniform(0.1, 0.9, (1, 5000, 1)).astype(np.float32)
+    thresholds = Thresholds(0.5, 0.5, floor=0.1, max_detections=5000)
+    image = np.zeros((4096, 4096, 3), np.uint8)
+    found = detect(image, Preprocess("letterbox", 4096), thresholds, lambda _: (boxes, scores))
+    assert len(found) <= 1000
+    assert found.scores.min() >= np.sort(scores.ravel())[-1000]
