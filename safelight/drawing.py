@@ -26,7 +26,7 @@ def draw(image: NDArray[np.uint8], detections: Detections, labels: Sequence[str]
     canvas = Image.fromarray(image)
     pen = ImageDraw.Draw(canvas)
     line = max(2, round(max(size) / 500))
-    font = ImageFont.load_default(size=max(12, round(max(size) / 50)))
+    font = ImageFont.load_default(size=max(12, round(max(size) / 70)))
     for box, score, class_id in zip(detections.boxes, detections.scores, detections.class_ids, strict=True):
         colour = PALETTE[int(class_id) % len(PALETTE)]
         x_min, y_min, x_max, y_max = (float(v) for v in box)

@@ -24,7 +24,7 @@ from safelight.detections import Detections, box_iou
 COCO_IOUS = tuple(float(iou) for iou in np.linspace(0.5, 0.95, 10).round(2))
 RECALL_POINTS = np.linspace(0, 1, 101)
 CROWN_IOU = 0.4
-MAX_DETECTIONS = 1000
+MAX_DETECTIONS = 3000
 
 Flags = NDArray[np.bool_]
 
