@@ -63,7 +63,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     env = {
         **{key: value for key, value in os.environ.items() if not key.startswith(("SAFELIGHT_", "MLFLOW_TRACKING"))},
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "BENTOML_HOME": str(clone / "bentoml"),
+        "BENTOML_HOME": str(tmp_path_factory.mktemp("bentoml")),
         "PYTHONPATH": str(clone),
     }
     started = Project(clone, env, "")

@@ -44,7 +44,7 @@ def test_every_file_is_known():
     assert all(isinstance(yaml.safe_load(path.read_text()) or {}, dict) for path in files)
 
 
-@pytest.mark.parametrize(("primary", "debug"), product(PRIMARY, GROUPS["debug"]))
+@pytest.mark.parametrize(("primary", "debug"), list(product(PRIMARY, GROUPS["debug"])))
 def test_every_stage_composes(primary, debug):
     cfg = composed(primary, f"debug={debug}")
     OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
