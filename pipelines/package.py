@@ -6,7 +6,6 @@ never does.
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
@@ -45,7 +44,6 @@ def main(cfg: DictConfig) -> None:
 
 def build_bento(name: str, service: str, staging: Path, packages: list[str], versions: dict[str, str]) -> str:
     """Build and store a Bento; returns its tag."""
-    os.environ.setdefault("BENTOML_DO_NOT_TRACK", "true")
     import bentoml
 
     bento = bentoml.build(
