@@ -14,7 +14,9 @@ SafelightError
 │   ├── NotAnImage               415  the bytes are no image at all
 │   ├── UnsupportedFormat        415  an image, but of a format that is not on the allowlist
 │   ├── TypeMismatch             415  the bytes are not what the media type says
-│   └── CorruptImage             422  an image that ends early or does not decode
+│   ├── CorruptImage             422  an image that ends early or does not decode
+│   ├── SealBroken               400  a sealed message that does not open; never says why
+│   └── UnknownKey               400  sealed for a key that is not, or no longer, in use
 ├── ModelUnavailable             503  no verified model can answer now (retryable)
 ├── BundleError                  a bundle that must not be loaded
 │   ├── SignatureInvalid         not signed by a trusted key, or changed since
@@ -112,6 +114,24 @@ class TypeMismatch(RequestError):
 class CorruptImage(RequestError):
     status = 422
     title = "The image is truncated or corrupt"
+
+
+class SealBroken(RequestError):
+    """Every failure of every sealed protocol. One message for all of them, so that nobody learns which step failed."""
+
+    title = "The sealed message was refused"
+
+    def __init__(self) -> None:
+        super().__init__("The sealed message does not open, or was sent before.")
+
+
+class UnknownKey(RequestError):
+    """The one failure that may be told apart (RFC 9458, section 5.3): the client is to fetch the keys again."""
+
+    title = "The key is not in use"
+
+    def __init__(self) -> None:
+        super().__init__("The message is sealed for a key that is not in use here. Fetch the key configuration again.")
 
 
 class ModelUnavailable(SafelightError):

@@ -22,7 +22,8 @@ from safelight.signing import signing_key
 from serving.api.app import create_app
 from serving.models.catalogue import Catalogue
 from serving.models.loading import catalogue_of
-from serving.settings import Batching, Limits, Runtime, Settings
+from serving.settings import Batching, Limits, Runtime, Settings, load_settings
+from tests.conftest import ROOT
 from tests.serving.graphs import promote
 
 LOOPBACK = (ip_address("127.0.0.1"),)
@@ -77,16 +78,16 @@ def bundles(tmp_path_factory: pytest.TempPathFactory, private_key: Path) -> Path
 
 @pytest.fixture(scope="session")
 def settings(bundles: Path, private_key: Path) -> Settings:
-    return Settings(
-        bundles=bundles,
-        public_keys=(private_key.with_suffix(".pub"),),
-        models=("coco", "tree-crowns"),
-        default_model="coco",
-        workers=1,
-        allow_plaintext=True,
-        limits=Limits(max_bytes=2_000_000, max_pixels=4_000_000, uploads=4, pictures=2, body_timeout_s=5),
-        batching=Batching(max_batch=4, max_latency_ms=10_000),
-        runtime=Runtime(threads=1),
+    """The shipped settings, with these bundles, plaintext allowed and small limits."""
+    shipped = load_settings(ROOT, {"SAFELIGHT_ALLOW_PLAINTEXT": "1"})
+    return shipped.model_copy(
+        update={
+            "bundles": bundles,
+            "public_keys": (private_key.with_suffix(".pub"),),
+            "limits": Limits(max_bytes=2_000_000, max_pixels=4_000_000, uploads=4, pictures=2, body_timeout_s=5),
+            "batching": Batching(max_batch=4, max_latency_ms=10_000),
+            "runtime": Runtime(threads=1),
+        }
     )
 
 
