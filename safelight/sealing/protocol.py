@@ -32,12 +32,13 @@ class Sealer(Protocol):
 class Opened:
     """An envelope that was opened and authenticated as a whole.
 
-    key_id: public name of the key that opened it. token: unique to this envelope and authenticated, to recognise it when
+    protocol: short and public, for counting. key_id: public name of the key that opened it. token: unique to this envelope and authenticated, to recognise it when
     it comes again. sent_at: what the sender's clock said, in seconds since the epoch, None when it does not say.
     """
 
     request: InnerRequest
     sealer: Sealer
+    protocol: str
     key_id: str
     token: bytes = field(repr=False)
     sent_at: float | None
@@ -68,12 +69,8 @@ class OuterRequest:
 
 
 class Opener(Protocol):
-    """The service's end of a protocol.
+    """The service's end of a protocol. blocking: whether `finish` works for long, or waits for another machine."""
 
-    name: short and public, for counting. blocking: whether `finish` may wait for another machine.
-    """
-
-    name: str
     blocking: bool
 
     def recognises(self, outer: OuterRequest) -> bool:
