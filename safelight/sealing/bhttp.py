@@ -1,6 +1,6 @@
 """Binary HTTP messages (RFC 9292): requests and final responses, known and indeterminate length.
 
-Reads both framings and writes the known-length one, zero-padded on demand; `ResponseWriter` writes the other as it goes.
+Reads both framings and writes the known-length one; `ResponseWriter` writes the other as it goes.
 What is not exactly right raises SealBroken, which says nothing. Knows nothing of envelopes.
 """
 
@@ -26,16 +26,16 @@ _HOP_BY_HOP = frozenset(
 )
 
 
-def encode_request(request: InnerRequest, pad_to: int = 0) -> bytes:
-    """A request of known length. pad_to: zero bytes fill it up to this size (section 3.8)."""
+def encode_request(request: InnerRequest) -> bytes:
+    """A request of known length. Zero bytes may follow it as padding (section 3.8)."""
     parts = (request.method, request.scheme, request.authority, request.target)
     control = b"".join(_sized(part.encode("ascii")) for part in parts)
-    return _known(_REQUEST, control, request.headers, request.body, pad_to)
+    return _known(_REQUEST, control, request.headers, request.body)
 
 
-def encode_response(response: InnerResponse, pad_to: int = 0) -> bytes:
+def encode_response(response: InnerResponse) -> bytes:
     """A final response of known length, without informational ones before it."""
-    return _known(_RESPONSE, varint.encode(response.status), response.headers, response.body, pad_to)
+    return _known(_RESPONSE, varint.encode(response.status), response.headers, response.body)
 
 
 def decode_request(data: bytes) -> InnerRequest:
@@ -81,9 +81,9 @@ class ResponseWriter:
         return _sized(data) if data else b""
 
     @staticmethod
-    def end(padding: int = 0) -> bytes:
-        """The ends of content and trailers, and zero bytes of padding."""
-        return bytes(2 + padding)
+    def end() -> bytes:
+        """The ends of content and trailers."""
+        return bytes(2)
 
 
 @dataclass
@@ -153,10 +153,9 @@ def _matching(pattern: re.Pattern[bytes], value: bytes) -> bytes:
     return value
 
 
-def _known(framing: int, control: bytes, headers: Headers, body: bytes, pad_to: int) -> bytes:
+def _known(framing: int, control: bytes, headers: Headers, body: bytes) -> bytes:
     lines = b"".join(_sized(name) + _sized(value) for name, value in headers)
-    message = b"".join((varint.encode(framing), control, _sized(lines), varint.encode(len(body)), body, b"\0"))
-    return message + bytes(max(0, pad_to - len(message)))
+    return b"".join((varint.encode(framing), control, _sized(lines), varint.encode(len(body)), body, b"\0"))
 
 
 def _sized(data: bytes) -> bytes:

@@ -161,23 +161,12 @@ class Suite:
         return b"".join(part.to_bytes(2, "big") for part in (self.kem_id, self.kdf_id, self.aead_id))
 
 
-class Context:
-    """One direction of a conversation: seals or opens messages in order, and exports secrets."""
+class Sequence:
+    """An AEAD key that seals or opens messages in order: the nonce of each is the base nonce XOR its number."""
 
-    def __init__(self, suite: Suite, shared_secret: bytes, info: bytes) -> None:
-        """The key schedule of base mode (RFC 9180, section 5.1)."""
-        self.suite = suite
-        suite_id = self._suite_id = b"HPKE" + suite.ids
-        id_hash = _labeled_extract(suite_id, b"", b"psk_id_hash", b"")
-        info_hash = _labeled_extract(suite_id, b"", b"info_hash", info)
-        context = b"\x00" + id_hash + info_hash
-        secret = _labeled_extract(suite_id, shared_secret, b"secret", b"")
-        self._cipher = suite.aead.cipher(_labeled_expand(suite_id, secret, b"key", context, suite.aead.key_size))
-        self._base = int.from_bytes(
-            _labeled_expand(suite_id, secret, b"base_nonce", context, suite.aead.nonce_size), "big"
-        )
-        self._exporter = _labeled_expand(suite_id, secret, b"exp", context, 32)
-        self._sequence = 0
+    def __init__(self, aead: Aead, key: bytes, base_nonce: bytes) -> None:
+        self._cipher, self._base = aead.cipher(key), int.from_bytes(base_nonce, "big")
+        self._size, self._number = aead.nonce_size, 0
 
     def seal(self, plaintext: bytes, aad: bytes = b"") -> bytes:
         """The next message, sealed."""
@@ -190,14 +179,31 @@ class Context:
         except (InvalidTag, ValueError):
             raise SealBroken() from None
 
+    def _nonce(self) -> bytes:
+        nonce = self._base ^ self._number
+        self._number += 1  # 96 bits: nobody lives to see it overflow
+        return nonce.to_bytes(self._size, "big")
+
+
+class Context:
+    """One direction of a conversation: `messages` seals or opens them in order, `export` gives shared secrets."""
+
+    def __init__(self, suite: Suite, shared_secret: bytes, info: bytes) -> None:
+        """The key schedule of base mode (RFC 9180, section 5.1)."""
+        self.suite = suite
+        suite_id = self._suite_id = b"HPKE" + suite.ids
+        id_hash = _labeled_extract(suite_id, b"", b"psk_id_hash", b"")
+        info_hash = _labeled_extract(suite_id, b"", b"info_hash", info)
+        context = b"\x00" + id_hash + info_hash
+        secret = _labeled_extract(suite_id, shared_secret, b"secret", b"")
+        key = _labeled_expand(suite_id, secret, b"key", context, suite.aead.key_size)
+        nonce = _labeled_expand(suite_id, secret, b"base_nonce", context, suite.aead.nonce_size)
+        self.messages = Sequence(suite.aead, key, nonce)
+        self._exporter = _labeled_expand(suite_id, secret, b"exp", context, 32)
+
     def export(self, context: bytes, length: int) -> bytes:
         """A secret of `length` bytes that both ends share (section 5.3)."""
         return _labeled_expand(self._suite_id, self._exporter, b"sec", context, length)
-
-    def _nonce(self) -> bytes:
-        nonce = self._base ^ self._sequence
-        self._sequence += 1  # 96 bits: nobody lives to see it overflow
-        return nonce.to_bytes(self.suite.aead.nonce_size, "big")
 
 
 def sender(suite: Suite, public_key: bytes, info: bytes, ephemeral: bytes | None = None) -> tuple[bytes, Context]:

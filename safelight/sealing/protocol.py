@@ -32,8 +32,9 @@ class Sealer(Protocol):
 class Opened:
     """An envelope that was opened and authenticated as a whole.
 
-    protocol: short and public, for counting. key_id: public name of the key that opened it. token: unique to this envelope and authenticated, to recognise it when
-    it comes again. sent_at: what the sender's clock said, in seconds since the epoch, None when it does not say.
+    protocol: short and public, for counting. key_id: public name of the key that opened it. token: unique to this
+    envelope and authenticated, to recognise it when it comes again. sent_at: what the sender's clock said, in seconds
+    since the epoch, None when it does not say.
     """
 
     request: InnerRequest
