@@ -18,6 +18,7 @@ SafelightError
 │   ├── SealBroken               400  a sealed message that does not open; never says why
 │   └── UnknownKey               400  sealed for a key that is not, or no longer, in use
 ├── ModelUnavailable             503  no verified model can answer now (retryable)
+├── ReplayStoreDown              503  whether a request was seen before cannot be told (retryable)
 ├── BundleError                  a bundle that must not be loaded
 │   ├── SignatureInvalid         not signed by a trusted key, or changed since
 │   └── ManifestInvalid          the manifest is missing, malformed or does not match the files
@@ -138,6 +139,15 @@ class ModelUnavailable(SafelightError):
     status = 503
     retryable = True
     title = "No model can answer now"
+
+
+class ReplayStoreDown(SafelightError):
+    status = 503
+    retryable = True
+    title = "The service cannot take sealed requests now"
+
+    def __init__(self) -> None:
+        super().__init__("Whether this request was seen before cannot be told now. Seal it again and send it later.")
 
 
 class BundleError(SafelightError):

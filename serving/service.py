@@ -13,6 +13,7 @@ from serving.api import readiness
 from serving.api.app import PATHS, create_app
 from serving.front import fronted
 from serving.models.loading import catalogue_of
+from serving.privacy.gate import Gate
 from serving.privacy.listeners import listening_addresses
 from serving.privacy.quiet import silence
 from serving.settings import load_settings
@@ -20,8 +21,14 @@ from serving.settings import load_settings
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "true")
 settings = load_settings(Path(__file__).resolve().parent.parent, os.environ)
 catalogue = catalogue_of(settings)
+gate = Gate(settings.sealing, now=time.time)
 app = create_app(
-    settings, catalogue, listeners=listening_addresses, new_id=lambda: secrets.token_hex(16), clock=time.perf_counter
+    settings,
+    catalogue,
+    gate,
+    listeners=listening_addresses,
+    new_id=lambda: secrets.token_hex(16),
+    clock=time.perf_counter,
 )
 
 
@@ -39,12 +46,15 @@ class Gateway:
 
     def __init__(self) -> None:
         silence()
+        gate.load()
         catalogue.load()
 
     @bentoml.on_deployment  # type: ignore[untyped-decorator]  # BentoML is not typed
     @staticmethod
-    def refuse_to_start_without_models() -> None:
-        """Runs once, before any worker, on models of its own; a worker that failed would be started again for ever."""
+    def refuse_to_start() -> None:
+        """Without keys, a replay store or a model. Runs once, before any worker, on instances of its own: a worker that
+        failed would be started again for ever."""
+        Gate(settings.sealing, now=time.time).load()
         catalogue_of(settings).load()
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]

@@ -7,16 +7,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
 
 from safelight.errors import ConfigError
 
 PREFIX = "SAFELIGHT_"
 SETTINGS = Path("conf/serving/gateway.yaml")
 _ENVIRONMENT_ONLY = "allow_plaintext"
+
+
+def _rooted(path: Path, info: ValidationInfo) -> Path:
+    return (info.context or {}).get("root", Path()) / path  # type: ignore[no-any-return]  # the context is ours
+
+
+def _rooted_unless_url(where: str, info: ValidationInfo) -> str:
+    return where if where == "memory" or "://" in where else str(_rooted(Path(where), info))
+
+
+RootedPath = Annotated[Path, AfterValidator(_rooted)]
+"""A path that is relative to the project's root in the settings, and absolute once they are loaded."""
 
 
 class _Frozen(BaseModel):
@@ -47,11 +59,24 @@ class Runtime(_Frozen):
     threads: int = Field(ge=0)
 
 
-class Settings(_Frozen):
-    """All of the gateway's settings. bundles, public_keys: absolute paths."""
+class Sealing(_Frozen):
+    """keys: folder of the private keys. kinds: of key that Oblivious HTTP offers, preferred first. chunked:
+    whether chunked requests are taken. freshness_s: how far a request's date may be off. replay: where accepted
+    envelopes are remembered: memory, a Redis URL or an SQLite file. refusal_step_ms: refusals leave at multiples of it."""
 
-    bundles: Path
-    public_keys: tuple[Path, ...] = Field(min_length=1)
+    keys: RootedPath
+    kinds: tuple[Literal["x25519", "mlkem768-x25519"], ...] = Field(min_length=1)
+    chunked: bool
+    freshness_s: float = Field(gt=0, le=3600)
+    replay: Annotated[str, Field(min_length=1), AfterValidator(_rooted_unless_url)]
+    refusal_step_ms: int = Field(ge=10, le=10_000)
+
+
+class Settings(_Frozen):
+    """All of the gateway's settings."""
+
+    bundles: RootedPath
+    public_keys: tuple[RootedPath, ...] = Field(min_length=1)
     models: tuple[str, ...] = Field(min_length=1)
     default_model: str
     workers: int = Field(ge=1)
@@ -59,6 +84,7 @@ class Settings(_Frozen):
     limits: Limits
     batching: Batching
     runtime: Runtime
+    sealing: Sealing
 
     @model_validator(mode="after")
     def _default_is_served(self) -> Settings:
@@ -66,6 +92,8 @@ class Settings(_Frozen):
             raise ValueError("default_model must be one of models")
         if len(set(self.models)) != len(self.models):
             raise ValueError("models must be distinct")
+        if self.sealing.replay == "memory" and self.workers > 1:
+            raise ValueError("sealing.replay must be a file or Redis when there are several workers")
         return self
 
 
@@ -86,12 +114,10 @@ def load_settings(root: Path, environ: Mapping[str, str]) -> Settings:
         if name.startswith(PREFIX):
             _override(document, name.removeprefix(PREFIX).lower().split("__"), value)
     try:
-        settings = Settings.model_validate(document)
+        return Settings.model_validate(document, context={"root": root})
     except ValidationError as error:
         places = [f"{'.'.join(map(str, e['loc'])) or 'settings'} ({e['msg']})" for e in error.errors()]
         raise ConfigError(f"The gateway's settings do not hold at: {'; '.join(places)}.") from None
-    keys = tuple(root / key for key in settings.public_keys)
-    return settings.model_copy(update={"bundles": root / settings.bundles, "public_keys": keys})
 
 
 def _override(document: dict[str, Any], path: list[str], text: str) -> None:

@@ -1,7 +1,7 @@
 """The one ASGI application with every public route. Knows nothing of BentoML.
 
-From the outside in: `Boundary` (ids, headers, failures), `SealedOnly` (who may pass), FastAPI (routes). A protocol that
-opens sealed requests wraps the whole and calls it once more with the inner request; see serving/privacy/context.py.
+From the outside in: `Sealed` (opens sealed requests and goes on with the inner ones), `Boundary` (ids, headers,
+failures), `SealedOnly` (who may pass), FastAPI (routes).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 import safelight
 from safelight.errors import SafelightError
 from safelight.images import ImageLimits
+from safelight.sealing.ohttp import GATEWAY_PATH, KEYS_PATH
 from serving.api import openapi, problems
 from serving.api.boundary import Boundary
 from serving.api.detect import DetectRoute
@@ -24,13 +25,15 @@ from serving.api.models import ModelList, ModelsRoute
 from serving.detector.schemas import DetectAnswer
 from serving.models.catalogue import Catalogue
 from serving.privacy.context import context_of
+from serving.privacy.gate import Gate
 from serving.privacy.intake import Intake
 from serving.privacy.listeners import Listeners
 from serving.privacy.multipart import FRAMING_BYTES
 from serving.privacy.policy import SealedOnly
+from serving.privacy.sealed import Sealed
 from serving.settings import Settings
 
-PATHS = ("/v1/detect", "/v1/models", "/openapi.json")
+PATHS = ("/v1/detect", "/v1/models", "/openapi.json", KEYS_PATH, GATEWAY_PATH)
 OPEN_PATHS = ("/v1/models", "/openapi.json")
 """Those that neither take nor give anybody's data."""
 _LINGER_S = 5.0
@@ -39,14 +42,16 @@ _LINGER_S = 5.0
 def create_app(
     settings: Settings,
     catalogue: Catalogue,
+    gate: Gate,
     *,
     listeners: Listeners,
     new_id: Callable[[], str],
     clock: Callable[[], float],
 ) -> ASGIApp:
-    """The application. listeners: the addresses it is reached at. new_id: a fresh random id. clock: monotonic seconds.
+    """The application. gate: opens sealed requests. listeners: the addresses it is reached at. new_id: a fresh random id.
+    clock: monotonic seconds.
 
-    Reads nothing and loads nothing: `catalogue` may be loaded later.
+    Reads nothing and loads nothing: `catalogue` and `gate` are loaded later.
     """
     limits = settings.limits
     images = ImageLimits(limits.max_bytes, limits.max_pixels)
@@ -70,7 +75,17 @@ def create_app(
     api.add_exception_handler(HTTPException, _http_error)
     api.add_exception_handler(Exception, _unexpected)
     inner = SealedOnly(api, open_paths=OPEN_PATHS, allow_plaintext=settings.allow_plaintext, listeners=listeners)
-    return Boundary(inner, new_id=new_id, linger_bytes=2 * limits.max_bytes + FRAMING_BYTES, linger_s=_LINGER_S)
+    bounded = Boundary(inner, new_id=new_id, linger_bytes=2 * limits.max_bytes + FRAMING_BYTES, linger_s=_LINGER_S)
+    return Sealed(
+        bounded,
+        gate,
+        max_bytes=2 * limits.max_bytes,  # base64, padding and framing included
+        linger_bytes=limits.max_bytes,
+        body_timeout_s=limits.body_timeout_s,
+        turns=limits.uploads,
+        clock=clock,
+        new_id=new_id,
+    )
 
 
 async def _safelight_error(request: Request, error: Exception) -> Response:

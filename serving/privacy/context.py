@@ -16,9 +16,10 @@ _SEAL, _CONTEXT = "safelight.seal", "safelight.context"
 
 @dataclass(frozen=True)
 class Seal:
-    """How a request was sealed. protocol: a short public name, for counting."""
+    """How a request was sealed. protocol: a short public name, for counting. key_id: public name of the gateway's key."""
 
     protocol: str
+    key_id: str = ""
 
 
 @dataclass(frozen=True)

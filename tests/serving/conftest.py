@@ -22,6 +22,7 @@ from safelight.signing import signing_key
 from serving.api.app import create_app
 from serving.models.catalogue import Catalogue
 from serving.models.loading import catalogue_of
+from serving.privacy.gate import Gate
 from serving.settings import Batching, Limits, Runtime, Settings, load_settings
 from tests.conftest import ROOT
 from tests.serving.graphs import promote
@@ -77,7 +78,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory, private_key: Path) -> Path
 
 
 @pytest.fixture(scope="session")
-def settings(bundles: Path, private_key: Path) -> Settings:
+def settings(bundles: Path, private_key: Path, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """The shipped settings, with these bundles, plaintext allowed and small limits."""
     shipped = load_settings(ROOT, {"SAFELIGHT_ALLOW_PLAINTEXT": "1"})
     return shipped.model_copy(
@@ -87,6 +88,9 @@ def settings(bundles: Path, private_key: Path) -> Settings:
             "limits": Limits(max_bytes=2_000_000, max_pixels=4_000_000, uploads=4, pictures=2, body_timeout_s=5),
             "batching": Batching(max_batch=4, max_latency_ms=10_000),
             "runtime": Runtime(threads=1),
+            "sealing": shipped.sealing.model_copy(
+                update={"keys": tmp_path_factory.mktemp("sealing"), "replay": "memory", "refusal_step_ms": 10}
+            ),
         }
     )
 
@@ -101,10 +105,13 @@ def make_client(portal: anyio.from_thread.BlockingPortal) -> Callable[..., httpx
         if catalogue is None:
             catalogue = catalogue_of(settings)
             catalogue.load()
+        gate = Gate(settings.sealing, now=time.time)
+        gate.load()
         ids = (f"{number:032x}" for number in itertools.count(1))
         app = create_app(
             settings,
             catalogue,
+            gate,
             listeners=lambda: addresses,  # type: ignore[arg-type,return-value]
             new_id=lambda: next(ids),
             clock=time.perf_counter,

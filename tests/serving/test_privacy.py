@@ -88,11 +88,13 @@ def test_an_inner_request_is_dispatched_to_the_same_application(settings, portal
 
     from serving.api.app import create_app
     from serving.models.loading import catalogue_of
+    from serving.privacy.gate import Gate
 
     catalogue = catalogue_of(settings)
     catalogue.load()
     refusing = settings.model_copy(update={"allow_plaintext": False})
-    app = create_app(refusing, catalogue, listeners=lambda: [], new_id=lambda: "0" * 32, clock=lambda: 0.0)
+    gate = Gate(settings.sealing, now=lambda: 0.0)
+    app = create_app(refusing, catalogue, gate, listeners=lambda: [], new_id=lambda: "0" * 32, clock=lambda: 0.0)
 
     async def opener(scope, receive, send):
         await app(sealed_scope(scope, Seal("test")), receive, send)

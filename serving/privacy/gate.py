@@ -1,0 +1,54 @@
+"""What the service needs to open sealed requests: private keys, openers, the memory of what was seen.
+
+Nothing is read or made before `load`; what cannot be had then stops the service. Knows nothing of ASGI.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from safelight.errors import ConfigError
+from safelight.sealing.keys import gateway_keys
+from safelight.sealing.keystore import KEM_IDS, Key, KeyStore
+from safelight.sealing.ohttp.config import encode_keys
+from safelight.sealing.ohttp.gateway import OhttpOpener
+from safelight.sealing.protocol import Opener
+from serving.privacy.replay import ReplayStore, open_store
+from serving.settings import Sealing
+
+
+class Gate:
+    """settings: of sealing, with absolute paths. now: seconds since the epoch."""
+
+    def __init__(self, settings: Sealing, *, now: Callable[[], float]) -> None:
+        self.settings, self.now = settings, now
+        self._store = KeyStore(settings.keys, now)
+        self._replay: ReplayStore | None = None
+        self._remembered: frozenset[str] = frozenset()
+        self.openers: Sequence[Opener] = (
+            OhttpOpener(lambda: gateway_keys(self._store.in_use()), chunked=settings.chunked),
+        )
+
+    def load(self) -> None:
+        """Make the keys that are missing, read them, open the replay store. Raises ConfigError."""
+        self._store.ensure(self.settings.kinds)
+        self._store.in_use()
+        self._replay = open_store(self.settings.replay, self.now)
+
+    def key_configs(self) -> bytes:
+        """What clients may seal to, as application/ohttp-keys: the newest key of each kind, in the settings' order."""
+        newest: dict[str, Key] = {}
+        for key in reversed(self._store.in_use()):
+            newest[key.kind] = key
+        offered = tuple(newest[kind] for kind in self.settings.kinds if kind in KEM_IDS and kind in newest)
+        return encode_keys([key.config for key in gateway_keys(offered)])
+
+    def first_time(self, key_id: str, token: bytes, until: float | None) -> bool:
+        """Whether an envelope was not seen before; it is from now on. May block. Raises ReplayStoreDown."""
+        if self._replay is None:
+            raise ConfigError("Expected the gate to be loaded before the first request.")
+        in_use = frozenset(key.name for key in self._store.in_use())
+        if in_use != self._remembered:
+            self._replay.forget_keys(in_use)
+            self._remembered = in_use
+        return self._replay.reserve(key_id, token, until)

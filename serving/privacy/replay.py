@@ -1,0 +1,139 @@
+"""Which envelopes were accepted before, shared by all workers, so that each is answered once (RFC 9458, section 6.5).
+
+`reserve` is atomic. A token is kept until a time, or, for a request without a date, for as long as its key is in use. When
+the store fails the request is refused. Knows nothing of protocols.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any, Protocol
+
+from safelight.errors import ConfigError, ReplayStoreDown
+
+_BUSY_S = 2.0
+_SWEEP_S = 60.0
+_PREFIX = "safelight:seen:"
+
+
+class ReplayStore(Protocol):
+    """A memory of tokens. Both methods raise ReplayStoreDown; they may block, and are called from threads."""
+
+    def reserve(self, key_id: str, token: bytes, until: float | None) -> bool:
+        """True when the token was not there, and is from now on. until: seconds since the epoch; None: while the key
+        is in use."""
+
+    def forget_keys(self, in_use: Collection[str]) -> None:
+        """Forget what was kept for keys that are not in use any more."""
+
+
+class SqliteReplay:
+    """In a file that the workers of one machine share. now: seconds since the epoch. Raises ConfigError."""
+
+    def __init__(self, path: Path, now: Callable[[], float]) -> None:
+        self._now, self._lock, self._swept = now, threading.Lock(), 0.0
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            path.touch(mode=0o600)
+            self._db = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = NORMAL")  # survives a killed process; a power cut may lose the last
+            self._db.execute(
+                "CREATE TABLE IF NOT EXISTS seen (key_id TEXT, token BLOB, until REAL, PRIMARY KEY (key_id, token))"
+                " WITHOUT ROWID"
+            )
+            self._db.execute("CREATE INDEX IF NOT EXISTS seen_until ON seen (until) WHERE until IS NOT NULL")
+        except (OSError, sqlite3.Error) as error:
+            raise ConfigError(f"The replay store cannot be opened ({type(error).__name__}).") from None
+
+    def reserve(self, key_id: str, token: bytes, until: float | None) -> bool:
+        now = self._now()
+        with self._lock:
+            try:
+                if not 0 <= now - self._swept < _SWEEP_S:
+                    self._swept = now
+                    self._db.execute("DELETE FROM seen WHERE until < ?", (now,))
+                done = self._db.execute("INSERT OR IGNORE INTO seen VALUES (?, ?, ?)", (key_id, token, until))
+                return done.rowcount == 1
+            except sqlite3.Error:
+                raise ReplayStoreDown() from None
+
+    def forget_keys(self, in_use: Collection[str]) -> None:
+        with self._lock:
+            try:
+                known = [row[0] for row in self._db.execute("SELECT DISTINCT key_id FROM seen WHERE until IS NULL")]
+                for key_id in set(known) - set(in_use):
+                    self._db.execute("DELETE FROM seen WHERE key_id = ?", (key_id,))
+            except sqlite3.Error:
+                raise ReplayStoreDown() from None
+
+
+class RedisReplay:
+    """In a Redis that the workers of several machines share. Raises ConfigError when it cannot be reached."""
+
+    def __init__(self, url: str, now: Callable[[], float]) -> None:
+        import redis
+
+        self._now, self._failures = now, redis.RedisError
+        try:
+            self._redis: Any = redis.Redis.from_url(url, socket_timeout=_BUSY_S, socket_connect_timeout=_BUSY_S)
+            self._redis.ping()
+        except (redis.RedisError, ValueError) as error:
+            raise ConfigError(f"The replay store in Redis cannot be reached ({type(error).__name__}).") from None
+
+    def reserve(self, key_id: str, token: bytes, until: float | None) -> bool:
+        try:
+            if until is None:
+                return bool(self._redis.sadd(f"{_PREFIX}undated:{key_id}", token) == 1)
+            left_ms = max(1, int(1000 * (until - self._now())))
+            return bool(self._redis.set(f"{_PREFIX}{key_id}:".encode() + token, b"", nx=True, px=left_ms))
+        except self._failures:
+            raise ReplayStoreDown() from None
+
+    def forget_keys(self, in_use: Collection[str]) -> None:
+        kept = {f"{_PREFIX}undated:{key_id}".encode() for key_id in in_use}
+        try:
+            for name in self._redis.scan_iter(match=f"{_PREFIX}undated:*"):
+                if name not in kept:
+                    self._redis.delete(name)
+        except self._failures:
+            raise ReplayStoreDown() from None
+
+
+class MemoryReplay:
+    """In this process only: for a single worker. now: seconds since the epoch."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now, self._lock = now, threading.Lock()
+        self._seen: dict[tuple[str, bytes], float | None] = {}
+        self._swept = 0.0
+
+    def reserve(self, key_id: str, token: bytes, until: float | None) -> bool:
+        now = self._now()
+        with self._lock:
+            if not 0 <= now - self._swept < _SWEEP_S:
+                self._swept = now
+                self._seen = {one: end for one, end in self._seen.items() if end is None or end >= now}
+            if (key_id, token) in self._seen:
+                return False
+            self._seen[key_id, token] = until
+            return True
+
+    def forget_keys(self, in_use: Collection[str]) -> None:
+        with self._lock:
+            self._seen = {one: end for one, end in self._seen.items() if end is not None or one[0] in in_use}
+
+
+def open_store(where: str, now: Callable[[], float]) -> ReplayStore:
+    """The store that a setting names: `memory`, `redis://...` (or rediss, unix), or the path of an SQLite file.
+
+    Raises ConfigError when it cannot be used.
+    """
+    if where == "memory":
+        return MemoryReplay(now)
+    if where.startswith(("redis://", "rediss://", "unix://")):
+        return RedisReplay(where, now)
+    return SqliteReplay(Path(where), now)
