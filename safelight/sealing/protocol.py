@@ -6,7 +6,7 @@ input and output: bytes go in with `feed`, come out of `begin`, `write` and `end
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -110,3 +110,39 @@ class Wrapper(Protocol):
 
     def wrap(self, request: InnerRequest) -> Outgoing:
         """Seal a request under a fresh key."""
+
+
+@dataclass(frozen=True)
+class Sending:
+    """Something a client has to send: method, target (path and query), header lines, and a body in pieces: a sequence
+    when its length is known beforehand, an iterator when it is to be streamed."""
+
+    method: str
+    target: str
+    headers: Headers = ()
+    body: Iterable[bytes] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True)
+class Received:
+    """What came back, unsealed: status, content type as it stood, body."""
+
+    status: int
+    content_type: str
+    body: bytes = field(repr=False)
+    headers: Headers = field(default=(), repr=False)
+
+    @property
+    def media_type(self) -> str:
+        """The content type without parameters, in lower case."""
+        return self.content_type.partition(";")[0].strip().lower()
+
+
+class Session(Protocol):
+    """A client's dealings with one service: keys, clocks, repetitions."""
+
+    def exchange(self, request: InnerRequest) -> Generator[Sending, Received, InnerResponse | Received]:
+        """Yields what is to be sent, is sent what came back; returns the answer, as `Received` when it is not sealed.
+
+        Raises SealBroken when the answer does not open.
+        """

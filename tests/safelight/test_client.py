@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
+import stamina
 
 from safelight.client import ApiError, Client, Unreachable
 from safelight.errors import ConfigError, SafelightError
@@ -43,7 +45,7 @@ class Gateway:
         return httpx.Response(self.status, **self.answer)
 
     def client(self) -> Client:
-        return Client("http://gateway", httpx.MockTransport(self))
+        return Client("http://127.0.0.1", httpx.MockTransport(self), seal=None, attempts=1)
 
 
 def test_an_answer_is_typed():
@@ -140,7 +142,7 @@ def test_no_answer_is_an_error_of_its_own():
     def broken(request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("CANARY")
 
-    client = Client("http://gateway", httpx.MockTransport(broken))
+    client = Client("http://127.0.0.1", httpx.MockTransport(broken), attempts=1)
     assert client.ready() is False
     with pytest.raises(Unreachable) as caught:
         client.models()
@@ -155,9 +157,11 @@ def test_readiness(status, ready):
 @pytest.mark.parametrize(
     "url", ["http://example.org", "http://10.0.0.1:3000", "http://0.0.0.0", "http://localhost.example.org"]
 )
-def test_pictures_do_not_travel_in_the_clear(url):
-    with pytest.raises(ConfigError):
-        Client(url)
+def test_neither_pictures_nor_keys_travel_in_the_clear(url):
+    for seal in ("ohttp", None):
+        with pytest.raises(ConfigError):
+            Client(url, seal=seal)
+    Client(url, pins=["0" * 64]).close()
 
 
 @pytest.mark.parametrize(
@@ -165,3 +169,50 @@ def test_pictures_do_not_travel_in_the_clear(url):
 )
 def test_this_machine_and_https_are_fine(url):
     Client(url).close()
+    Client(url, seal=None).close()
+
+
+@pytest.mark.parametrize("options", [{"seal": "rot13"}, {"seal": "aws-encryption-sdk"}])
+def test_what_cannot_seal_is_refused(options):
+    with pytest.raises(ConfigError):
+        Client("http://127.0.0.1", **options)
+
+
+@pytest.fixture
+def no_waiting() -> Iterator[None]:
+    stamina.set_testing(True, attempts=3, cap=True)
+    yield
+    stamina.set_testing(False)
+
+
+@pytest.mark.parametrize(
+    ("statuses", "calls", "answered"),
+    [
+        ([503, 503, 200], 3, True),
+        ([429, 200], 2, True),
+        ([503] * 4, 3, False),
+        ([500, 200], 1, False),
+        ([413], 1, False),
+    ],
+)
+def test_what_may_pass_by_itself_is_tried_again(no_waiting, statuses, calls, answered):
+    seen = []
+
+    def gateway(request: httpx.Request) -> httpx.Response:
+        seen.append(request.content)
+        status = statuses[len(seen) - 1]
+        return httpx.Response(status, json=ANSWER, headers={"retry-after": "0"})
+
+    client = Client("http://127.0.0.1", httpx.MockTransport(gateway), seal=None)
+    if answered:
+        assert client.detect(b"x").counts
+    else:
+        with pytest.raises(ApiError):
+            client.detect(b"x")
+    assert seen == [b"x"] * calls
+
+
+def test_the_key_of_the_caller_goes_along():
+    gateway = Gateway()
+    Client("http://127.0.0.1", httpx.MockTransport(gateway), seal=None, api_key="sl_x").detect(b"x")
+    assert gateway.request.headers["authorization"] == "Bearer sl_x"

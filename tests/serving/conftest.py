@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 import anyio.from_thread
 import anyio.to_thread
@@ -22,6 +23,7 @@ from safelight.signing import signing_key
 from serving.api.app import create_app
 from serving.models.catalogue import Catalogue
 from serving.models.loading import catalogue_of
+from serving.privacy.access import Access
 from serving.privacy.gate import Gate
 from serving.settings import Batching, Limits, Runtime, Settings, load_settings
 from tests.conftest import ROOT
@@ -88,6 +90,7 @@ def settings(bundles: Path, private_key: Path, tmp_path_factory: pytest.TempPath
             "limits": Limits(max_bytes=2_000_000, max_pixels=4_000_000, uploads=4, pictures=2, body_timeout_s=5),
             "batching": Batching(max_batch=4, max_latency_ms=10_000),
             "runtime": Runtime(threads=1),
+            "rates": shipped.rates.model_copy(update={"limit": "none", "sealed_anonymous": "none"}),
             "sealing": shipped.sealing.model_copy(
                 update={"keys": tmp_path_factory.mktemp("sealing"), "replay": "memory", "refusal_step_ms": 10}
             ),
@@ -96,26 +99,41 @@ def settings(bundles: Path, private_key: Path, tmp_path_factory: pytest.TempPath
 
 
 @pytest.fixture(scope="session")
-def make_client(portal: anyio.from_thread.BlockingPortal) -> Callable[..., httpx.Client]:
-    """settings, a catalogue (loaded here unless given), listening addresses → a client of the application."""
+def make_app() -> Callable[..., ASGIApp]:
+    """settings, a catalogue (loaded here unless given), listening addresses → the application."""
 
     def make(
         settings: Settings, catalogue: Catalogue | None = None, addresses: tuple[object, ...] = LOOPBACK
-    ) -> httpx.Client:
+    ) -> ASGIApp:
         if catalogue is None:
             catalogue = catalogue_of(settings)
             catalogue.load()
         gate = Gate(settings.sealing, now=time.time)
         gate.load()
         ids = (f"{number:032x}" for number in itertools.count(1))
-        app = create_app(
+        access = Access(settings, listeners=lambda: addresses, now=time.time)  # type: ignore[arg-type,return-value]
+        access.load()
+        return create_app(
             settings,
             catalogue,
             gate,
+            access,
             listeners=lambda: addresses,  # type: ignore[arg-type,return-value]
             new_id=lambda: next(ids),
             clock=time.perf_counter,
         )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_client(
+    portal: anyio.from_thread.BlockingPortal, make_app: Callable[..., ASGIApp]
+) -> Callable[..., httpx.Client]:
+    """As `make_app`, with a client of the application."""
+
+    def make(*args: Any, **kwargs: Any) -> httpx.Client:
+        app = make_app(*args, **kwargs)
         return httpx.Client(transport=AppTransport(app, portal), base_url="http://gateway")
 
     return make

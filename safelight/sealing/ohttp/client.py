@@ -41,22 +41,22 @@ class OhttpWrapper:
         plain = bhttp.encode_request(request)
         if self._pad:
             plain += bytes(padding.missing(len(plain), _LEAST_REQUEST))
-        body = _sealed_chunks(context, plain) if kind is CHUNKED else iter([context.messages.seal(plain)])
+        body = (
+            _sealed_chunks(head + enc, context, plain)
+            if kind is CHUNKED
+            else (head + enc, context.messages.seal(plain))
+        )
         return Outgoing(
             GATEWAY_PATH,
             ((b"content-type", kind.request_type.encode()),),
-            _prefixed(head + enc, body),
+            body,
             kind.response_type,
             _AnswerOpening(kind, context, enc),
         )
 
 
-def _prefixed(head: bytes, body: Iterator[bytes]) -> Iterator[bytes]:
+def _sealed_chunks(head: bytes, context: hpke.Context, plain: bytes) -> Iterator[bytes]:
     yield head
-    yield from body
-
-
-def _sealed_chunks(context: hpke.Context, plain: bytes) -> Iterator[bytes]:
     view = memoryview(plain)
     last = max(0, (len(plain) - 1) // CHUNK_SIZE * CHUNK_SIZE)
     for begins in range(0, last, CHUNK_SIZE):

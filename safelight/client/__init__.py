@@ -1,0 +1,24 @@
+"""A typed client of the gateway: pictures in, detections out, sealed on the way.
+
+    with Client("http://127.0.0.1:3000") as client:
+        answer = client.detect(Path("photo.jpg"), model="coco")
+        print(answer.counts)
+
+`AsyncClient` is the same with `await`. Nothing is logged or written here.
+"""
+
+from safelight.client.answers import Annotation, Answer, ModelInfo, ModelName
+from safelight.client.calls import ApiError, Image, Unreachable
+from safelight.client.clients import AsyncClient, Client
+
+__all__ = [
+    "Annotation",
+    "Answer",
+    "ApiError",
+    "AsyncClient",
+    "Client",
+    "Image",
+    "ModelInfo",
+    "ModelName",
+    "Unreachable",
+]

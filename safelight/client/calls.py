@@ -1,0 +1,129 @@
+"""One call: what is asked, how the answer is read, which error a refusal is. Knows nothing of waiting or sealing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import httpx
+import numpy as np
+from numpy.typing import NDArray
+
+from safelight.client.answers import Answer, ModelInfo, read_answer, read_models
+from safelight.errors import SafelightError
+from safelight.images import encode_png
+
+T = TypeVar("T")
+Image = bytes | Path | NDArray[np.uint8]
+"""An image file's bytes, its path, or `(H, W, 3)` uint8 RGB pixels."""
+_RETRYABLE = frozenset({408, 429, 502, 503, 504})
+
+
+class ApiError(SafelightError):
+    """The service refused. status: of the HTTP answer. type: the problem's URI (RFC 9457), None when the answer is no
+    problem document. request_id: finds the request in the service's log. retry_after_s: when to come back, None when it
+    does not say."""
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        status: int,
+        title: str,
+        retryable: bool,
+        type: str | None,
+        request_id: str | None,
+        retry_after_s: int | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status, self.title, self.retryable = status, title, retryable
+        self.type, self.request_id, self.retry_after_s = type, request_id, retry_after_s
+
+    def __str__(self) -> str:
+        return f"{self.status} {self.title}: {self.detail}"
+
+    @property
+    def detail(self) -> str:
+        """The public sentence that helps."""
+        return str(self.args[0])
+
+
+class Unreachable(SafelightError):
+    """No answer came: the service is not there, or did not answer in time."""
+
+    status = 503
+    retryable = True
+    title = "The service cannot be reached"
+
+
+@dataclass(frozen=True)
+class Call(Generic[T]):
+    """A request of one method and path, and how its answer is read."""
+
+    method: str
+    path: str
+    read: Callable[[httpx.Response], T]
+    params: Mapping[str, str] = field(default_factory=dict)
+    content: bytes | None = field(default=None, repr=False)
+
+    def result(self, response: httpx.Response) -> T:
+        """Raises ApiError for a refusal."""
+        if response.is_error:
+            raise error_of(response)
+        return self.read(response)
+
+
+def detect(image: Image, options: Mapping[str, str]) -> Call[Answer]:
+    return Call("POST", "/v1/detect", lambda response: read_answer(response.json()), options, file_bytes(image))
+
+
+def render(image: Image, options: Mapping[str, str]) -> Call[bytes]:
+    return Call(
+        "POST", "/v1/detect", lambda response: response.content, {**options, "render": "png"}, file_bytes(image)
+    )
+
+
+def models() -> Call[list[ModelInfo]]:
+    return Call("GET", "/v1/models", lambda response: read_models(response.json()))
+
+
+def ready() -> Call[bool]:
+    return Call("GET", "/readyz", lambda response: True)
+
+
+def options(model: str | None, threshold: float | None, classes: Sequence[str] | None) -> dict[str, str]:
+    given = {
+        "model": model,
+        "threshold": None if threshold is None else str(float(threshold)),
+        "classes": None if classes is None else ",".join(classes),
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def file_bytes(image: Image) -> bytes:
+    if isinstance(image, bytes):
+        return image
+    return image.read_bytes() if isinstance(image, Path) else encode_png(image)
+
+
+def error_of(response: httpx.Response) -> ApiError:
+    """The error that a refusal stands for, whether it is a problem document or a proxy's page."""
+    problem: Any = None
+    if response.headers.get("content-type", "").startswith("application/problem+json"):
+        try:
+            problem = response.json()
+        except ValueError:
+            problem = None
+    if not isinstance(problem, dict):
+        problem = {}
+    return ApiError(
+        str(problem.get("detail", "The answer does not say why.")),
+        status=response.status_code,
+        title=str(problem.get("title", response.reason_phrase)),
+        retryable=bool(problem.get("retryable", response.status_code in _RETRYABLE)),
+        type=problem.get("type"),
+        request_id=problem.get("request_id"),
+        retry_after_s=int(after) if (after := response.headers.get("retry-after", "")).isdecimal() else None,
+    )

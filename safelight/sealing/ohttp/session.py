@@ -1,0 +1,95 @@
+"""A client's dealings with one gateway: fetch its keys, check them, seal, and do again what the gateway asks to do again.
+
+Free of input and output: `exchange` yields what is to be sent and is sent what came back. Knows nothing of httpx.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Generator
+
+from safelight.errors import KeyNotTrusted
+from safelight.sealing import hpke
+from safelight.sealing.dates import read_date, write_date
+from safelight.sealing.messages import InnerRequest, InnerResponse, header
+from safelight.sealing.ohttp import DATE_PROBLEM, KEY_PROBLEM, KEYS_PATH, KEYS_TYPE
+from safelight.sealing.ohttp.client import OhttpWrapper
+from safelight.sealing.ohttp.config import KeyConfig, decode_keys
+from safelight.sealing.protocol import Received, Sending
+
+_PREFERENCE = (hpke.MLKEM768_X25519, hpke.X25519)
+
+
+class OhttpSession:
+    """pins: fingerprints of the key configurations that are trusted; none: whatever the gateway says, which the caller
+    allows only where nobody can put in other keys (https, or this machine). chunk_above: bodies of more bytes go in
+    chunks, None for never. now: seconds since the epoch."""
+
+    def __init__(self, *, pins: Collection[str], chunk_above: int | None, now: Callable[[], float]) -> None:
+        self._pins, self._chunk_above, self._now = frozenset(pin.lower() for pin in pins), chunk_above, now
+        self._wrapper: OhttpWrapper | None = None
+        self._clock_off_s = 0.0
+
+    def exchange(self, request: InnerRequest) -> Generator[Sending, Received, InnerResponse | Received]:
+        """One request and its answer; an answer that is not sealed comes back as it was received.
+
+        Raises SealBroken when the answer does not open, KeyNotTrusted when no key of the gateway is pinned.
+        """
+        fetched = corrected = False
+        while True:
+            if self._wrapper is None:
+                fetched = True
+                received = yield Sending("GET", KEYS_PATH)
+                if received.media_type != KEYS_TYPE or received.status != 200:
+                    return received
+                self._wrapper = OhttpWrapper(self._trusted(received.body), chunk_above=self._chunk_above)
+            outgoing = self._wrapper.wrap(self._dated(request))
+            received = yield Sending("POST", outgoing.target, outgoing.headers, outgoing.body)
+            if received.media_type != outgoing.answer_type:
+                if not fetched and _problem_type(received) == KEY_PROBLEM:
+                    self._wrapper = None
+                    continue
+                return received
+            outgoing.answer.feed(received.body)
+            response = outgoing.answer.finish()
+            if not corrected and _problem_type(_as_received(response)) == DATE_PROBLEM:
+                corrected = self._correct_the_clock(response)
+                if corrected:
+                    continue
+            return response
+
+    def _trusted(self, document: bytes) -> KeyConfig:
+        """The best configuration that may be used. Raises KeyNotTrusted or SealBroken."""
+        configs = decode_keys(document)
+        if self._pins:
+            configs = [config for config in configs if config.fingerprint in self._pins]
+        if not configs:
+            raise KeyNotTrusted("Expected one of the pinned keys; the gateway offers others only.")
+        return min(configs, key=lambda config: _PREFERENCE.index(config.kem_id))
+
+    def _dated(self, request: InnerRequest) -> InnerRequest:
+        date = write_date(self._now() + self._clock_off_s)
+        headers = (*request.headers, (b"date", date))
+        return InnerRequest(request.method, request.target, headers, request.body, request.scheme, request.authority)
+
+    def _correct_the_clock(self, response: InnerResponse) -> bool:
+        date = read_date(header(response.headers, b"date"))
+        if date is not None:
+            self._clock_off_s = date - self._now()
+        return date is not None
+
+
+def _as_received(response: InnerResponse) -> Received:
+    content_type = (header(response.headers, b"content-type") or b"").decode("latin-1")
+    return Received(response.status, content_type, response.body)
+
+
+def _problem_type(received: Received) -> str | None:
+    """The type of a problem document (RFC 9457), None when it is none."""
+    if received.status != 400 or received.media_type != "application/problem+json":
+        return None
+    try:
+        problem = json.loads(received.body)
+    except ValueError:
+        return None
+    return str(problem.get("type")) if isinstance(problem, dict) else None
