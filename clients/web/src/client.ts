@@ -1,0 +1,231 @@
+/**
+ * A client of a Safelight gateway: every request is sealed before it leaves, every answer is opened here.
+ *
+ *     const client = new SafelightClient({ baseUrl: "https://gateway.example", pins: ["3f9a..."] });
+ *     const answer = await client.detect((await prepare(file)).file);
+ */
+
+import type { AwsKey } from "./aws.ts";
+import { base64, type Bytes } from "./bytes.ts";
+import { BadPicture, Refused, SafelightError, Unreachable, Untrusted } from "./errors.ts";
+import { choose, isTrustworthy, parseKeys } from "./keys.ts";
+import { header, type InnerResponse, type Wrapper } from "./messages.ts";
+import { DATE_PROBLEM, KEY_PROBLEM, KEYS_PATH, KEYS_TYPE, OhttpWrapper } from "./ohttp.ts";
+
+/**
+ * baseUrl: the gateway's, by default the page's own. pins: fingerprints of key configurations that may be used; without
+ * them keys are taken over https or from this machine only. chunked: whether Oblivious HTTP goes in chunks. aws: a shared
+ * key, to use AWS Encryption SDK messages instead. headers: more field lines of the inner requests, such as
+ * `authorization`. fetch, now: for tests; now is in milliseconds since the epoch.
+ */
+export interface ClientOptions {
+  readonly baseUrl?: string | URL;
+  readonly pins?: readonly string[];
+  readonly chunked?: boolean;
+  readonly aws?: AwsKey;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly fetch?: typeof fetch;
+  readonly now?: () => number;
+}
+
+/** threshold: least confidence. classes: labels to keep. Left out: the service's defaults. */
+export interface DetectOptions {
+  readonly model?: string;
+  readonly threshold?: number;
+  readonly classes?: readonly string[];
+  readonly signal?: AbortSignal;
+}
+
+/** box: x_min, y_min, x_max, y_max in pixels of the picture that was sent. */
+export interface Annotation {
+  readonly className: string;
+  readonly confidence: number;
+  readonly box: readonly [number, number, number, number];
+}
+
+/** What was found, strongest first. sealedWith: the public name of the key. */
+export interface Answer {
+  readonly requestId: string;
+  readonly model: { readonly name: string; readonly version: string; readonly digest: string };
+  readonly counts: Readonly<Record<string, number>>;
+  readonly annotations: readonly Annotation[];
+  readonly timingMs: Readonly<Record<string, number>>;
+  readonly sealedWith: string;
+}
+
+/** thresholds: score is the one that is used when none is asked for, floor the least that may be asked for. */
+export interface Model {
+  readonly name: string;
+  readonly state: string;
+  readonly version: string | null;
+  readonly labels: readonly string[] | null;
+  readonly thresholds: { readonly score?: number; readonly floor?: number } | null;
+}
+
+export interface Models {
+  readonly default: string;
+  readonly models: readonly Model[];
+}
+
+interface WireAnnotation {
+  class_name: string;
+  confidence: number;
+  data: { x_min: number; y_min: number; x_max: number; y_max: number };
+}
+
+export class SafelightClient {
+  readonly #baseUrl: URL;
+  readonly #options: ClientOptions;
+  readonly #now: () => number;
+  #wrapper: Promise<Wrapper> | undefined;
+  #skewMs = 0;
+
+  /** Throws Untrusted when keys from there would prove nothing and none are pinned, or when this page cannot seal. */
+  constructor(options: ClientOptions = {}) {
+    this.#baseUrl = new URL(options.baseUrl ?? globalThis.location.origin);
+    this.#options = { ...options, ...(options.pins && { pins: options.pins.map((pin) => pin.toLowerCase()) }) };
+    this.#now = options.now ?? Date.now;
+    if (!globalThis.crypto?.subtle) {
+      throw new Untrusted("Browsers lend their cryptography to https pages and to this machine's own only.");
+    }
+    if (!options.aws && !options.pins && !isTrustworthy(this.#baseUrl)) {
+      throw new Untrusted("Keys that come over plain http could be anybody's. Use https, or pin a fingerprint.");
+    }
+  }
+
+  /** The objects on a picture file. Throws Refused, Unreachable, Untrusted, SealBroken or BadPicture. */
+  async detect(picture: Blob, options: DetectOptions = {}): Promise<Answer> {
+    if (picture.size === 0) throw new BadPicture("The picture is empty", "It has no bytes.");
+    const query = new URLSearchParams();
+    if (options.model !== undefined) query.set("model", options.model);
+    if (options.threshold !== undefined) query.set("threshold", String(options.threshold));
+    if (options.classes !== undefined) query.set("classes", options.classes.join(","));
+    const target = query.size > 0 ? `/v1/detect?${query}` : "/v1/detect";
+    const body = new Uint8Array(await picture.arrayBuffer());
+    const type = picture.type || "application/octet-stream";
+    const [response, sealedWith] = await this.#exchange("POST", target, body, type, options.signal);
+    const found = parsed(response) as {
+      request_id: string;
+      model: Answer["model"];
+      counts: Record<string, number>;
+      annotations: WireAnnotation[];
+      timing_ms: Record<string, number>;
+    };
+    return {
+      requestId: found.request_id,
+      model: found.model,
+      counts: found.counts,
+      annotations: found.annotations.map(({ class_name, confidence, data }) => ({
+        className: class_name,
+        confidence,
+        box: [data.x_min, data.y_min, data.x_max, data.y_max],
+      })),
+      timingMs: found.timing_ms,
+      sealedWith,
+    };
+  }
+
+  /** What the service serves. Throws as `detect` does. */
+  async models(signal?: AbortSignal): Promise<Models> {
+    const [response] = await this.#exchange("GET", "/v1/models", new Uint8Array(), undefined, signal);
+    return parsed(response) as Models;
+  }
+
+  /** The name of the key that requests are sealed with: a configuration's fingerprint. Throws as `detect` does. */
+  async sealedWith(): Promise<string> {
+    return (await this.#sealing()).sealedWith;
+  }
+
+  /** One sealed request and its answer, with one more try for a rotated key and one for a wrong clock. */
+  async #exchange(
+    method: string,
+    target: string,
+    body: Bytes,
+    mediaType?: string,
+    signal?: AbortSignal,
+  ): Promise<[InnerResponse, string]> {
+    let [mayRefetch, mayCorrect] = [true, true];
+    for (;;) {
+      const wrapper = await this.#sealing(signal);
+      const headers = new Map(Object.entries(this.#options.headers ?? {}).map(([k, v]) => [k.toLowerCase(), v]));
+      headers.set("date", new Date(this.#now() + this.#skewMs).toUTCString());
+      if (mediaType) headers.set("content-type", mediaType);
+      const { protocol, host } = this.#baseUrl;
+      const outgoing = await wrapper.wrap({
+        method, target, body, scheme: protocol.slice(0, -1), authority: host, headers: [...headers],
+      });
+      const init = { method: "POST", headers: outgoing.headers, body: outgoing.body };
+      const outer = await this.#fetch(outgoing.target, init, signal);
+      if (outer.mediaType !== outgoing.answerType) {
+        const refused = Refused.of(outer.status, outer.mediaType, outer.body);
+        if (refused.type !== KEY_PROBLEM || !mayRefetch || this.#options.aws) throw refused;
+        mayRefetch = false;
+        this.#wrapper = undefined;
+        continue;
+      }
+      const inner = await outgoing.open(outer.body);
+      if (inner.status < 400) return [inner, wrapper.sealedWith];
+      const refused = Refused.of(inner.status, essence(header(inner.headers, "content-type")), inner.body);
+      const theirs = Date.parse(header(inner.headers, "date") ?? "");
+      if (refused.type !== DATE_PROBLEM || !mayCorrect || Number.isNaN(theirs)) throw refused;
+      mayCorrect = false;
+      this.#skewMs = theirs - this.#now();
+    }
+  }
+
+  /** The protocol with its key, made on first use. One that could not be made is tried again next time. */
+  #sealing(signal?: AbortSignal): Promise<Wrapper> {
+    this.#wrapper ??= this.#options.aws ? this.#awsWrapper(this.#options.aws) : this.#ohttpWrapper(signal);
+    this.#wrapper.catch(() => (this.#wrapper = undefined));
+    return this.#wrapper;
+  }
+
+  async #ohttpWrapper(signal?: AbortSignal): Promise<Wrapper> {
+    const keys = await this.#fetch(KEYS_PATH, { headers: { accept: KEYS_TYPE } }, signal);
+    if (keys.status !== 200) throw Refused.of(keys.status, keys.mediaType, keys.body);
+    if (keys.mediaType !== KEYS_TYPE) throw new Untrusted("The service does not give its keys in the form expected.");
+    return new OhttpWrapper(choose(await parseKeys(keys.body), this.#options.pins), this.#options.chunked);
+  }
+
+  async #awsWrapper(key: AwsKey): Promise<Wrapper> {
+    const { AwsWrapper } = await import("./aws.ts"); // large, and rarely needed
+    const sessionId = base64(crypto.getRandomValues(new Uint8Array(15)));
+    return new AwsWrapper(key, { sessionId, now: () => this.#now() + this.#skewMs });
+  }
+
+  async #fetch(
+    path: string,
+    init: RequestInit,
+    signal?: AbortSignal,
+  ): Promise<{ status: number; mediaType: string; body: Bytes }> {
+    const call = this.#options.fetch ?? fetch.bind(globalThis);
+    try {
+      const response = await call(new URL(path, this.#baseUrl), {
+        ...init,
+        cache: "no-store",
+        credentials: "omit",
+        redirect: "error",
+        referrerPolicy: "no-referrer",
+        ...(signal && { signal }),
+      });
+      const body = new Uint8Array(await response.arrayBuffer());
+      return { status: response.status, mediaType: essence(response.headers.get("content-type")), body };
+    } catch (error) {
+      if (error instanceof DOMException && error.name === "AbortError") throw error;
+      throw new Unreachable("No answer came. It may be down, or the connection is.");
+    }
+  }
+}
+
+function parsed(response: InnerResponse): unknown {
+  try {
+    return JSON.parse(new TextDecoder().decode(response.body));
+  } catch {
+    throw new SafelightError("The answer cannot be read", "It is not the JSON that was expected.");
+  }
+}
+
+/** A media type without its parameters, in lower case. */
+function essence(mediaType: string | null | undefined): string {
+  return (mediaType ?? "").split(";")[0]!.trim().toLowerCase();
+}
