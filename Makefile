@@ -32,9 +32,9 @@ lint: $(READY) ## style, types and import contracts
 	@mypy
 	@lint-imports
 
-serve: $(READY) ## serve the champions on 127.0.0.1 (PORT=3000), accepting plaintext requests from this machine
-	@echo "Serving on http://127.0.0.1:$(PORT), this machine only. SAFELIGHT_ALLOW_PLAINTEXT=1: pictures travel unsealed."
-	@SAFELIGHT_ALLOW_PLAINTEXT=1 bentoml serve serving.service:Gateway --host 127.0.0.1 --port $(PORT)
+serve: $(READY) ## serve the champions on 127.0.0.1 (PORT=3000), to sealed requests
+	@echo "Serving on http://127.0.0.1:$(PORT), this machine only: open it in a browser, or python -m safelight.client detect FILE."
+	@bentoml serve serving.service:Gateway --host 127.0.0.1 --port $(PORT)
 
 ui: $(READY) ## look at runs and registered models (MLflow, http://127.0.0.1:5000)
 	@mlflow ui --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db} --host 127.0.0.1 --port 5000

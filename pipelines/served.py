@@ -30,11 +30,14 @@ def served(
 ) -> Iterator[str]:
     """Run `bentoml serve TARGET` on a free loopback port and yield its base address once it is ready.
 
-    It accepts plaintext requests, from this machine only. Raises ServiceNotReady.
+    Keys and whatever else the service has to remember are those of the project in `cwd`, by default this one, so that a
+    new package does not begin with new keys. Raises ServiceNotReady.
     """
     port = _free_port()
     command = [sys.executable, "-m", "bentoml", "serve", target, "--host", "127.0.0.1", "--port", str(port)]
-    environment = os.environ | {"SAFELIGHT_ALLOW_PLAINTEXT": "1", "BENTOML_DO_NOT_TRACK": "true"} | (env or {})
+    state = (cwd or Path.cwd()).resolve() / ".safelight"
+    kept = {"SAFELIGHT_SEALING__KEYS": str(state / "sealing"), "SAFELIGHT_SEALING__REPLAY": str(state / "replay.db")}
+    environment = os.environ | {"BENTOML_DO_NOT_TRACK": "true"} | kept | (env or {})
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=cwd, start_new_session=True)
         try:

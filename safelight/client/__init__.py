@@ -4,7 +4,8 @@
         answer = client.detect(Path("photo.jpg"), model="coco")
         print(answer.counts)
 
-`AsyncClient` is the same with `await`. Nothing is logged or written here.
+`AsyncClient` is the same with `await`. Nothing is written here; that a request is tried again is logged by stamina, without
+what it holds.
 """
 
 from safelight.client.answers import Annotation, Answer, ModelInfo, ModelName

@@ -29,7 +29,7 @@ from safelight.sealing import hpke
 KINDS = ("x25519", "mlkem768-x25519", "aes-256", "rsa-3072")
 KEM_IDS = {"x25519": hpke.X25519, "mlkem768-x25519": hpke.MLKEM768_X25519}
 _SUFFIX = ".key.json"
-_COUNTER = "last-number"
+_LOCK, _COUNTER = ".lock", ".last-number"
 _LOOK_AGAIN_S = 1.0
 
 
@@ -119,7 +119,7 @@ class KeyStore:
         """One at a time, among all processes that use the folder."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            descriptor = os.open(self._folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+            descriptor = os.open(self._folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise ConfigError(f"The folder of the sealing keys cannot be used ({type(error).__name__}).") from None
         try:

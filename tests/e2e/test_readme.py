@@ -23,8 +23,9 @@ ELSEWHERE = {
     "make test",  # is running
     "make serve PORT=3000",  # `service` runs it
 }
-PLAIN = [command for command in COMMANDS if command not in ELSEWHERE and "127.0.0.1" not in command]
-CALLS = [command for command in COMMANDS if "127.0.0.1" in command]
+CLIENT = "python -m safelight.client "
+PLAIN = [command for command in COMMANDS if command not in ELSEWHERE and not command.startswith(CLIENT)]
+CALLS = [command for command in COMMANDS if command.startswith(CLIENT)]
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,7 @@ def service(project):
     """What `make serve` starts, on a free port, with the bundles of the fast run."""
     recipe = project.run("make --dry-run serve PORT=3000")
     assert "bentoml serve serving.service:Gateway --host 127.0.0.1 --port 3000" in recipe
-    assert "SAFELIGHT_ALLOW_PLAINTEXT=1" in recipe
+    assert "PLAINTEXT" not in recipe
     env = {**project.env, "SAFELIGHT_BUNDLES": "outputs/fast/bundles"}
     with served("serving.service:Gateway", 120, env, project.root) as url:
         yield url
@@ -55,12 +56,12 @@ def test_command(project, command):
 
 @pytest.mark.parametrize("command", CALLS)
 def test_call(project, service, command):
-    said = project.run(command.replace("http://127.0.0.1:3000", service))
-    if "-o " in command:
+    said = project.run(command.replace(CLIENT, f"{CLIENT}--url {service} "))
+    if "--render" in command:
         saved = project.root / shlex.split(command)[-1]
         assert saved.read_bytes().startswith(b"\x89PNG")
     else:
-        assert '"counts":{"person":1}' in said
+        assert '"counts": {"person": 1}' in said
 
 
 @pytest.mark.parametrize("code", PYTHON)

@@ -51,7 +51,7 @@ def test_nothing_real_was_touched(project):
 def test_the_package_serves_and_answers(project):
     tag = json.loads((project.root / FAST / "bento.json").read_text())["tag"]
     photos = project.root / "data/raw/photos"
-    with served(tag, 120, project.env) as url, Client(url) as client:
+    with served(tag, 120, project.env, project.root) as url, Client(url) as client:
         assert client.detect(photos / "chelsea.png", model="coco").counts == {"cat": 1}
         assert client.detect(photos / "camera.png", model="coco").counts == {"person": 1}
         assert {m.name: m.state for m in client.models()} == {"coco": "ready", "tree-crowns": "ready"}
