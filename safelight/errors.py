@@ -6,6 +6,8 @@ SafelightError
 │   ├── InvalidOption            400  a query parameter has a value that is not allowed
 │   ├── MalformedBody            400  the multipart framing is broken
 │   ├── MissingField             400  the form lacks the file
+│   ├── Unauthenticated          401  no credentials where some are needed, or such as are not valid here
+│   ├── Forbidden                403  a caller who may not ask for this
 │   ├── PlaintextRefused         403  an unsealed request where only sealed ones are allowed
 │   ├── UnknownModel             404  no model of that name is served
 │   ├── BodyTooSlow              408  the body did not arrive in time (retryable)
@@ -15,9 +17,11 @@ SafelightError
 │   ├── UnsupportedFormat        415  an image, but of a format that is not on the allowlist
 │   ├── TypeMismatch             415  the bytes are not what the media type says
 │   ├── CorruptImage             422  an image that ends early or does not decode
+│   ├── RateLimited              429  more requests than the caller may make in a while (retryable)
 │   ├── SealBroken               400  a sealed message that does not open; never says why
 │   └── UnknownKey               400  sealed for a key that is not, or no longer, in use
 ├── ModelUnavailable             503  no verified model can answer now (retryable)
+├── AccessUndecided              503  whether a caller may ask cannot be told now (retryable)
 ├── ReplayStoreDown              503  whether a request was seen before cannot be told (retryable)
 ├── BundleError                  a bundle that must not be loaded
 │   ├── SignatureInvalid         not signed by a trusted key, or changed since
@@ -26,10 +30,12 @@ SafelightError
 ├── FetchError                   an archive that cannot be had, or is not the pinned one
 ├── WeightsError                 a weights file that does not fit the network
 ├── ConfigError                  a configuration that may not be used
+├── KeyNotTrusted                a service offers no key that the client may use
 └── ParityError                  an exported graph that does not answer as the original does
 
-`status` is the HTTP status a service answers with, `retryable` says whether the same request may succeed later, and the
-message is public: it never holds payloads, file names, keys or results.
+`status` is the HTTP status a service answers with, `retryable` says whether the same request may succeed later
+(`retry_after_s`: in how many seconds, where that is known), and the message is public: it never holds payloads, file
+names, keys or results.
 """
 
 from __future__ import annotations
@@ -40,6 +46,7 @@ class SafelightError(Exception):
 
     status: int = 500
     retryable: bool = False
+    retry_after_s: int | None = None
     title: str = "Internal error"
 
     @property
@@ -71,6 +78,28 @@ class MissingField(RequestError):
     title = "The form lacks a field"
 
 
+class Unauthenticated(RequestError):
+    """One message for every failure: missing, unknown, expired, forged."""
+
+    status = 401
+    title = "Credentials are needed"
+
+    def __init__(self, detail: str = "Expected an API key or a token that is valid here.") -> None:
+        super().__init__(detail)
+
+
+class Forbidden(RequestError):
+    status = 403
+    title = "Not allowed"
+
+    def __init__(
+        self,
+        detail: str = "Expected credentials with the scope of this route. Where the service has none configured, "
+        "/metrics and /v1/models answer on loopback only.",
+    ) -> None:
+        super().__init__(detail)
+
+
 class PlaintextRefused(RequestError):
     status = 403
     title = "Plaintext requests are refused"
@@ -85,6 +114,18 @@ class BodyTooSlow(RequestError):
     status = 408
     retryable = True
     title = "The body took too long"
+
+
+class RateLimited(RequestError):
+    """retry_after_s: until the caller's window ends."""
+
+    status = 429
+    retryable = True
+    title = "Too many requests"
+
+    def __init__(self, detail: str, retry_after_s: int | None = None) -> None:
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s
 
 
 class TooLarge(RequestError):
@@ -141,6 +182,17 @@ class ModelUnavailable(SafelightError):
     title = "No model can answer now"
 
 
+class AccessUndecided(SafelightError):
+    status = 503
+    retryable = True
+    title = "The service cannot decide who may ask now"
+
+    def __init__(
+        self, detail: str = "Whether this request is allowed cannot be told now. Send it again later."
+    ) -> None:
+        super().__init__(detail)
+
+
 class ReplayStoreDown(SafelightError):
     status = 503
     retryable = True
@@ -176,6 +228,10 @@ class WeightsError(SafelightError):
 
 class ConfigError(SafelightError):
     title = "The configuration cannot be used"
+
+
+class KeyNotTrusted(SafelightError):
+    title = "The service's key is not trusted"
 
 
 class ParityError(SafelightError):

@@ -13,6 +13,7 @@ from serving.api import readiness
 from serving.api.app import PATHS, create_app
 from serving.front import fronted
 from serving.models.loading import catalogue_of
+from serving.privacy.access import Access
 from serving.privacy.gate import Gate
 from serving.privacy.listeners import listening_addresses
 from serving.privacy.quiet import silence
@@ -22,10 +23,12 @@ os.environ.setdefault("BENTOML_DO_NOT_TRACK", "true")
 settings = load_settings(Path(__file__).resolve().parent.parent, os.environ)
 catalogue = catalogue_of(settings)
 gate = Gate(settings.sealing, now=time.time)
+access = Access(settings, listeners=listening_addresses, now=time.time)
 app = create_app(
     settings,
     catalogue,
     gate,
+    access,
     listeners=listening_addresses,
     new_id=lambda: secrets.token_hex(16),
     clock=time.perf_counter,
@@ -34,7 +37,7 @@ app = create_app(
 
 @bentoml.service(
     name="safelight",
-    service_class=fronted(app, PATHS),
+    service_class=fronted(app, PATHS, access, lambda: secrets.token_hex(16)),
     workers=settings.workers,
     traffic={"timeout": 600.0},  # the gateway has its own, shorter limits and answers them itself
     logging={"access": {"enabled": False}},
@@ -47,20 +50,23 @@ class Gateway:
     def __init__(self) -> None:
         silence()
         gate.load()
+        access.load()
         catalogue.load()
 
     @bentoml.on_deployment  # type: ignore[untyped-decorator]  # BentoML is not typed
     @staticmethod
     def refuse_to_start() -> None:
-        """Without keys, a replay store or a model. Runs once, before any worker, on instances of its own: a worker that
-        failed would be started again for ever."""
+        """Without keys, a store of what was seen and counted, or a model. Runs once, before any worker, on instances of its
+        own: a worker that failed would be started again for ever."""
         Gate(settings.sealing, now=time.time).load()
+        Access(settings, listeners=listening_addresses, now=time.time).load()
         catalogue_of(settings).load()
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     async def close(self) -> None:
-        """Give up what still waits for a network."""
+        """Give up what still waits for a network, and the connections to Redis."""
         catalogue.close()
+        await access.rates.close()
 
     def __is_alive__(self) -> bool:
         return True

@@ -72,6 +72,51 @@ class Sealing(_Frozen):
     refusal_step_ms: int = Field(ge=10, le=10_000)
 
 
+class JwtIssuer(_Frozen):
+    """Whose tokens are taken. algorithm: the only one, whatever a token's header says. key: file with the shared secret
+    (HS256) or the public key in PEM (EdDSA). audience: what `aud` must name. issuer: what `iss` must be, if anything."""
+
+    algorithm: Literal["HS256", "EdDSA"]
+    key: RootedPath
+    audience: str = Field(min_length=1)
+    issuer: str | None = Field(default=None, min_length=1)
+
+
+class Access(_Frozen):
+    """api_keys: file of API keys, None for none. jwt: issuers by a name of one's own. With neither, everybody may ask."""
+
+    api_keys: RootedPath | None
+    jwt: dict[str, JwtIssuer]
+
+    @property
+    def configured(self) -> bool:
+        """Whether callers need credentials."""
+        return self.api_keys is not None or bool(self.jwt)
+
+
+Quota = Annotated[str, Field(pattern=r"^(none|[1-9][0-9]{0,8}/(second|minute|hour|day))$")]
+
+
+class Rates(_Frozen):
+    """limit: requests of one caller, or of one address. sealed_anonymous: of one address from which sealed requests without
+    credentials come, since many may share a relay. store: where they are counted: memory or a Redis URL. salt: file of the
+    secret that hides addresses in Redis."""
+
+    limit: Quota
+    sealed_anonymous: Quota
+    store: str = Field(pattern=r"^(memory$|rediss?://|unix://)")
+    salt: RootedPath
+
+
+Origin = Annotated[str, Field(pattern=r"^https?://[0-9a-z.-]+(:[0-9]{1,5})?$|^https?://\[[0-9a-f:]+\](:[0-9]{1,5})?$")]
+
+
+class Headers(_Frozen):
+    """cors_origins: whose pages may call the service, as browsers write origins; none by default, never `*`."""
+
+    cors_origins: tuple[Origin, ...]
+
+
 class Settings(_Frozen):
     """All of the gateway's settings."""
 
@@ -85,6 +130,9 @@ class Settings(_Frozen):
     batching: Batching
     runtime: Runtime
     sealing: Sealing
+    access: Access
+    rates: Rates
+    headers: Headers
 
     @model_validator(mode="after")
     def _default_is_served(self) -> Settings:

@@ -1,7 +1,8 @@
 """The one ASGI application with every public route. Knows nothing of BentoML.
 
-From the outside in: `Sealed` (opens sealed requests and goes on with the inner ones), `Boundary` (ids, headers,
-failures), `SealedOnly` (who may pass), FastAPI (routes).
+From the outside in: `SecurityHeaders` and `Cors` (what browsers may do), `Sealed` (opens sealed requests and goes on with
+the inner ones), `Boundary` (ids, failures), `Admission` (who asks, and how often), `SealedOnly` (what must be sealed),
+FastAPI (routes).
 """
 
 from __future__ import annotations
@@ -24,8 +25,11 @@ from serving.api.detect import DetectRoute
 from serving.api.models import ModelList, ModelsRoute
 from serving.detector.schemas import DetectAnswer
 from serving.models.catalogue import Catalogue
+from serving.page.page import PAGE_PATHS, add_page
+from serving.privacy.access import Access, Admission, require_scopes
 from serving.privacy.context import context_of
 from serving.privacy.gate import Gate
+from serving.privacy.headers import Cors, SecurityHeaders
 from serving.privacy.intake import Intake
 from serving.privacy.listeners import Listeners
 from serving.privacy.multipart import FRAMING_BYTES
@@ -43,15 +47,16 @@ def create_app(
     settings: Settings,
     catalogue: Catalogue,
     gate: Gate,
+    access: Access,
     *,
     listeners: Listeners,
     new_id: Callable[[], str],
     clock: Callable[[], float],
 ) -> ASGIApp:
-    """The application. gate: opens sealed requests. listeners: the addresses it is reached at. new_id: a fresh random id.
-    clock: monotonic seconds.
+    """The application. gate: opens sealed requests. access: who may ask. listeners: the addresses it is reached at.
+    new_id: a fresh random id. clock: monotonic seconds.
 
-    Reads nothing and loads nothing: `catalogue` and `gate` are loaded later.
+    Reads nothing but the page's files and loads nothing: `catalogue`, `gate` and `access` are loaded later.
     """
     limits = settings.limits
     images = ImageLimits(limits.max_bytes, limits.max_pixels)
@@ -70,13 +75,18 @@ def create_app(
         "/v1/models", ModelsRoute(catalogue).models, methods=["GET"], response_model=None,
         responses=openapi.models_responses(ModelList), tags=["models"],
     )  # fmt: skip
+    add_page(api)
     openapi.document_platform_routes(api)
+    require_scopes(getattr(route, "path", "") for route in api.routes)
     api.add_exception_handler(SafelightError, _safelight_error)
     api.add_exception_handler(HTTPException, _http_error)
     api.add_exception_handler(Exception, _unexpected)
-    inner = SealedOnly(api, open_paths=OPEN_PATHS, allow_plaintext=settings.allow_plaintext, listeners=listeners)
-    bounded = Boundary(inner, new_id=new_id, linger_bytes=2 * limits.max_bytes + FRAMING_BYTES, linger_s=_LINGER_S)
-    return Sealed(
+    inner = SealedOnly(
+        api, open_paths={*OPEN_PATHS, *PAGE_PATHS}, allow_plaintext=settings.allow_plaintext, listeners=listeners
+    )
+    admitted = Admission(inner, access)
+    bounded = Boundary(admitted, new_id=new_id, linger_bytes=2 * limits.max_bytes + FRAMING_BYTES, linger_s=_LINGER_S)
+    opened = Sealed(
         bounded,
         gate,
         max_bytes=2 * limits.max_bytes,  # base64, padding and framing included
@@ -86,11 +96,12 @@ def create_app(
         clock=clock,
         new_id=new_id,
     )
+    return SecurityHeaders(Cors(opened, settings.headers.cors_origins))
 
 
 async def _safelight_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, SafelightError)
-    return problems.answer(problems.of_error(error, context_of(request.scope).request_id))
+    return problems.refusal(error, context_of(request.scope).request_id)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

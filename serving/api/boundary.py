@@ -1,4 +1,4 @@
-"""The application's outermost layer: gives each request an id, each answer its headers, and each failure a form.
+"""Gives each request an id, each answer the headers of its context, and each failure a form.
 
 Whatever happens inside, the answer is a response, and neither it nor the log holds anything of the request. Knows
 nothing of routes.
@@ -11,14 +11,14 @@ import traceback
 from collections.abc import Callable
 
 import anyio
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from safelight.errors import SafelightError
 from serving.api import problems
-from serving.privacy.context import open_context
+from serving.privacy.context import Context, open_context
 
 log = logging.getLogger("bentoml.safelight")
-_HEADERS = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
 
 
 class Boundary:
@@ -33,15 +33,15 @@ class Boundary:
         if scope["type"] != "http":  # a WebSocket: there are none here
             await send({"type": "websocket.close", "code": 1008})
             return
-        exchange = _Exchange(scope, receive, send, open_context(scope, self._new_id()).request_id)
+        exchange = _Exchange(scope, receive, send, open_context(scope, self._new_id()))
         exchange.linger_bytes, exchange.linger_s = self._linger_bytes, self._linger_s
         try:
             await self._app(scope, exchange.receive, exchange.send)
         except SafelightError as error:
-            await exchange.fail(problems.of_error(error, exchange.request_id))
+            await exchange.fail(problems.refusal(error, exchange.context.request_id))
         except Exception as error:
-            report(error, exchange.request_id)
-            await exchange.fail(problems.of_status(500, exchange.request_id))
+            report(error, exchange.context.request_id)
+            await exchange.fail(problems.answer(problems.of_status(500, exchange.context.request_id)))
 
 
 def report(error: Exception, request_id: str) -> None:
@@ -56,9 +56,9 @@ class _Exchange:
     linger_bytes = 0
     linger_s = 0.0
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, context: Context) -> None:
         self._scope, self._receive, self._send = scope, receive, send
-        self.request_id = request_id
+        self.context = context
         self._unread, self._started = True, False
 
     async def receive(self) -> Message:
@@ -72,14 +72,14 @@ class _Exchange:
             if self._unread:
                 await self._linger()
             self._started = True
-            mine = (*_HEADERS, (b"x-request-id", self.request_id.encode()))
-            message = {**message, "headers": [*message.get("headers", ()), *mine]}
+            mine = (b"x-request-id", self.context.request_id.encode())
+            message = {**message, "headers": [*message.get("headers", ()), *self.context.headers, mine]}
         await self._send(message)
 
-    async def fail(self, problem: problems.Problem) -> None:
-        """Answer with a problem, unless an answer is already on its way: then the server cuts it off."""
+    async def fail(self, answer: Response) -> None:
+        """Answer, unless an answer is already on its way: then the server cuts it off."""
         if not self._started:
-            await problems.answer(problem)(self._scope, self.receive, self.send)
+            await answer(self._scope, self.receive, self.send)
 
     async def _linger(self) -> None:
         """Receive the rest of the body and drop it: closing with unread bytes would reset the connection, and the

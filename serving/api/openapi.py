@@ -12,24 +12,30 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 
 from safelight.errors import (
+    AccessUndecided,
     BodyTooSlow,
     CorruptImage,
     EmptyBody,
+    Forbidden,
     InvalidOption,
     MalformedBody,
     MissingField,
     ModelUnavailable,
     NotAnImage,
     PlaintextRefused,
+    RateLimited,
     SafelightError,
     TooLarge,
     TooManyPixels,
     TypeMismatch,
+    Unauthenticated,
     UnknownModel,
     UnsupportedFormat,
 )
 from safelight.images import FORMATS
+from safelight.sealing.ohttp import GATEWAY_PATH, KEYS_PATH, KEYS_TYPE
 from serving.api import problems
+from serving.privacy.access import SCOPE_OF
 from serving.privacy.intake import FIELD
 
 DESCRIPTION = (
@@ -42,6 +48,8 @@ REFUSALS: dict[type[SafelightError], str] = {
     InvalidOption: "threshold: expected a number above 0 and at most 1, such as 0.25.",
     MalformedBody: "The multipart body ends before its closing boundary.",
     MissingField: f"Expected a file in the form field '{FIELD}' (curl -F {FIELD}=@FILE).",
+    Unauthenticated: Unauthenticated().detail,
+    Forbidden: Forbidden().detail,
     PlaintextRefused: "This service takes sealed requests only.",
     UnknownModel: "Expected one of the models coco, tree-crowns.",
     BodyTooSlow: "Expected the whole body within 30 s.",
@@ -51,9 +59,16 @@ REFUSALS: dict[type[SafelightError], str] = {
     UnsupportedFormat: "image/gif is not supported. Send one of: image/jpeg, image/png, image/webp.",
     TypeMismatch: "The media type says image/jpeg, the bytes say image/png. Send what they are.",
     CorruptImage: "The image/jpeg data ends early or does not decode.",
+    RateLimited: "Expected at most 600 requests in 60 s.",
+    AccessUndecided: AccessUndecided().detail,
     ModelUnavailable: "The model coco is failed; /v1/models says why.",
 }
 """Every refusal of the gateway with an example of its message."""
+_OF_ACCESS = (Unauthenticated, Forbidden, RateLimited, AccessUndecided)
+_SCHEMES = {
+    "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "Where keys are configured."},
+    "bearer": {"type": "http", "scheme": "bearer", "description": "An API key or a JWT, where they are configured."},
+}
 
 
 def detect_request(models: Sequence[str], default: str) -> dict[str, Any]:
@@ -94,7 +109,7 @@ def detect_responses(answer: type[BaseModel]) -> dict[int | str, dict[str, Any]]
 
 def models_responses(answer: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
     """The answer of GET /v1/models."""
-    return {200: {"model": answer, "description": "Every model with its state."}}
+    return {200: {"model": answer, "description": "Every model with its state."}, **_refusals(_OF_ACCESS)}
 
 
 def document_platform_routes(api: FastAPI) -> None:
@@ -107,19 +122,52 @@ def document_platform_routes(api: FastAPI) -> None:
             {
                 "/livez": _get("The process is alive.", "Alive.", "text/plain", "\n"),
                 "/readyz": _get("Requests that name no model can be answered.", "Ready.", "text/plain", "\n"),
+                KEYS_PATH: _get(
+                    "The keys to seal requests to.", "Key configurations (RFC 9458).", KEYS_TYPE, "(bytes)"
+                ),
+                GATEWAY_PATH: _sealed(),
                 "/metrics": _get(
                     "Prometheus metrics.", "Metrics.", "text/plain", "bentoml_service_request_total 1.0\n"
                 ),
             }
         )
-        example = _problem(ModelUnavailable, "The default model, coco, is not ready.")
+        for path, methods in schema["paths"].items():
+            if path in SCOPE_OF:  # nothing, too: where no credentials are configured none are needed
+                for operation in methods.values():
+                    operation["security"] = [{}, {"apiKey": []}, {"bearer": []}]
+        schema.setdefault("components", {})["securitySchemes"] = _SCHEMES
+        schema["paths"]["/metrics"]["get"]["responses"].update(_written(_refusals((Unauthenticated, Forbidden))))
+        example = _problem(ModelUnavailable, "The default model is not ready.")
         schema["paths"]["/readyz"]["get"]["responses"]["503"] = {
-            "description": "Not ready; `models` holds the state of each.",
+            "description": "Not ready; for those who may see /v1/models, `models` holds the state of each.",
             "content": {problems.MEDIA_TYPE: {"example": example}},
         }
         return schema
 
     api.openapi = with_platform_routes  # type: ignore[method-assign]  # FastAPI's documented way to extend it
+
+
+def _sealed() -> dict[str, Any]:
+    """The gateway of Oblivious HTTP, whole and in chunks."""
+    envelope = {"schema": {"type": "string", "format": "binary"}, "example": "(bytes)"}
+    refused = {"description": "The envelope does not open.", "content": {problems.MEDIA_TYPE: {}}}
+    return {
+        "post": {
+            "summary": "A sealed request (RFC 9458) to any route under /v1/.",
+            "tags": ["sealed"],
+            "requestBody": {
+                "required": True,
+                "content": {"message/ohttp-req": envelope, "message/ohttp-chunked-req": envelope},
+            },
+            "responses": {
+                "200": {
+                    "description": "The sealed answer, a refusal of what was inside included.",
+                    "content": {"message/ohttp-res": envelope, "message/ohttp-chunked-res": envelope},
+                },
+                "400": refused,
+            },
+        }
+    }
 
 
 def _option(name: str, schema: dict[str, Any], example: Any, description: str) -> dict[str, Any]:
@@ -151,6 +199,11 @@ def _refusals(errors: Sequence[type[SafelightError]]) -> dict[int | str, dict[st
         example = {"summary": error.title, "value": _problem(error, REFUSALS[error])}
         entry["content"][problems.MEDIA_TYPE]["examples"][error.__name__] = example
     return responses
+
+
+def _written(responses: dict[int | str, dict[str, Any]]) -> dict[str, Any]:
+    """Responses as FastAPI would write them: it does not look at routes that it does not have."""
+    return {str(status): {k: v for k, v in one.items() if k != "model"} for status, one in responses.items()}
 
 
 def _problem(error: type[SafelightError], detail: str) -> dict[str, Any]:

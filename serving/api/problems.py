@@ -50,9 +50,17 @@ def of_status(status: int, request_id: str) -> Problem:
 
 
 def answer(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
-    """A problem as a response; retryable ones say when to come back."""
-    retry = {"retry-after": str(RETRY_AFTER_S)} if problem.retryable else {}
-    return Response(problem.model_dump_json(), problem.status, {**retry, **(headers or {})}, media_type=MEDIA_TYPE)
+    """A problem as a response; retryable ones say when to come back, those of status 401 what is asked for."""
+    own = {"retry-after": str(RETRY_AFTER_S)} if problem.retryable else {}
+    if problem.status == 401:
+        own["www-authenticate"] = "Bearer"
+    return Response(problem.model_dump_json(), problem.status, {**own, **(headers or {})}, media_type=MEDIA_TYPE)
+
+
+def refusal(error: SafelightError, request_id: str) -> Response:
+    """A Safelight error as a response."""
+    known = {} if error.retry_after_s is None else {"retry-after": str(error.retry_after_s)}
+    return answer(of_error(error, request_id), known)
 
 
 _HELP = {

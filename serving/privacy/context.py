@@ -7,7 +7,7 @@ servers build scopes themselves, so no header or path that a client sends can pr
 from __future__ import annotations
 
 from collections.abc import MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 Scope = MutableMapping[str, Any]
@@ -24,10 +24,12 @@ class Seal:
 
 @dataclass(frozen=True)
 class Context:
-    """request_id: random, never chosen by the client. seal: None for a plaintext request."""
+    """request_id: random, never chosen by the client. seal: None for a plaintext request. headers: what the answer will
+    carry, whether it is a success or a refusal; a middleware adds to it."""
 
     request_id: str
     seal: Seal | None
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list, compare=False)
 
 
 @dataclass(frozen=True)

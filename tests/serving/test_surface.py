@@ -11,6 +11,7 @@ import anyio
 import httpx
 import openapi_spec_validator
 import pytest
+from starlette.exceptions import HTTPException
 
 from serving.api import readiness
 from serving.api.app import OPEN_PATHS, PATHS
@@ -65,19 +66,28 @@ def through_front(kind: str, path: str) -> list[str]:
 
         return app
 
-    front = Front(named("platform"), named("app"), {*PATHS, *PLATFORM_PATHS})
-    anyio.run(front, {"type": kind, "path": path}, None, None)
+    class Open:
+        def check(self, path, headers):
+            pass
+
+        def allows(self, path, headers):
+            return True
+
+    front = Front(named("platform"), named("app"), {*PATHS, *PLATFORM_PATHS}, Open(), lambda: "0" * 32)
+    anyio.run(front, {"type": kind, "path": path, "headers": []}, None, None)
     return seen
 
 
-def test_not_ready_says_why(settings, tmp_path):
+@pytest.mark.parametrize("telling", [True, False])
+def test_not_ready_says_why_to_those_who_may_know(settings, telling):
     catalogue = catalogue_of(settings)
-    with pytest.raises(Exception) as caught:
+    with readiness.telling(telling), pytest.raises(HTTPException) as caught:
         readiness.check(catalogue, lambda: "0" * 32)
     assert caught.value.status_code == 503
     assert caught.value.headers["content-type"] == "application/problem+json"
     problem = json.loads(caught.value.detail)
-    assert problem["retryable"] is True and {m["state"] for m in problem["models"]} == {"waiting"}
+    assert problem["retryable"] is True
+    assert ("waiting" in caught.value.detail) is telling and ("coco" in caught.value.detail) is telling
     catalogue.load()
     assert readiness.check(catalogue, lambda: "0" * 32) is True
 
