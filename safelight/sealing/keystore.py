@@ -69,7 +69,7 @@ class KeyStore:
     """
 
     def __init__(self, folder: Path, now: Callable[[], float]) -> None:
-        self._folder, self._now = folder, now
+        self.folder, self._now = folder, now
         self._seen: tuple[int, float] | None = None
         self._keys: tuple[Key, ...] = ()
 
@@ -118,8 +118,8 @@ class KeyStore:
     def _locked(self) -> Iterator[None]:
         """One at a time, among all processes that use the folder."""
         try:
-            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            descriptor = os.open(self._folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            descriptor = os.open(self.folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise ConfigError(f"The folder of the sealing keys cannot be used ({type(error).__name__}).") from None
         try:
@@ -130,13 +130,13 @@ class KeyStore:
 
     def _changed(self) -> int:
         try:
-            return self._folder.stat().st_mtime_ns
+            return self.folder.stat().st_mtime_ns
         except OSError:
             raise ConfigError("The folder of the sealing keys cannot be read.") from None
 
     def _read(self) -> tuple[Key, ...]:
         try:
-            keys = [_load(path) for path in sorted(self._folder.glob(f"*{_SUFFIX}"))]
+            keys = [_load(path) for path in sorted(self.folder.glob(f"*{_SUFFIX}"))]
         except OSError as error:
             raise ConfigError(f"A sealing key cannot be read ({type(error).__name__}).") from None
         return tuple(sorted(keys, key=lambda key: (-key.created, key.number)))
@@ -149,7 +149,7 @@ class KeyStore:
     def _next_number(self) -> int:
         """The one after the last that was given, so that a retired key's number does not soon mean another key."""
         taken = {key.number for key in self._read()}
-        counter = self._folder / _COUNTER
+        counter = self.folder / _COUNTER
         last = int(counter.read_text()) if counter.exists() else 0
         number: int | None = next((n for n in (*range(last + 1, 256), *range(1, last + 1)) if n not in taken), None)
         if number is None:
@@ -187,7 +187,7 @@ class KeyStore:
                 self._path(key).unlink()
 
     def _path(self, key: Key) -> Path:
-        return self._folder / f"{key.number:03d}-{key.kind}{_SUFFIX}"
+        return self.folder / f"{key.number:03d}-{key.kind}{_SUFFIX}"
 
 
 def _retired(key: Key, now: float) -> bool:

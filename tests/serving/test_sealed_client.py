@@ -21,16 +21,16 @@ PICTURE = encoded(squares(person=(8, 8)))
 
 
 @pytest.fixture(scope="module")
-def sealed_app(settings, make_app, tmp_path_factory):
-    """An application with keys of its own, that takes sealed requests only."""
-    sealing = settings.sealing.model_copy(update={"keys": tmp_path_factory.mktemp("own-keys")})
-    return make_app(settings.model_copy(update={"allow_plaintext": False, "sealing": sealing}))
+def keys(tmp_path_factory):
+    """The store that the application looks into."""
+    return keystore.KeyStore(tmp_path_factory.mktemp("own-keys") / "sealing", time.time)
 
 
 @pytest.fixture(scope="module")
-def keys(sealed_app):
-    """The store that the application looks into."""
-    return keystore.KeyStore(sealed_app._gate.settings.keys, time.time)
+def sealed_app(settings, make_app, keys):
+    """An application with keys of its own, that takes sealed requests only."""
+    sealing = settings.sealing.model_copy(update={"keys": keys.folder})
+    return make_app(settings.model_copy(update={"allow_plaintext": False, "sealing": sealing}))
 
 
 class Recording(httpx.BaseTransport):
