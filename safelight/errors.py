@@ -22,6 +22,7 @@ SafelightError
 │   └── UnknownKey               400  sealed for a key that is not, or no longer, in use
 ├── ModelUnavailable             503  no verified model can answer now (retryable)
 ├── AccessUndecided              503  whether a caller may ask cannot be told now (retryable)
+├── AuditUnavailable             503  the request cannot be recorded in the audit log (retryable)
 ├── ReplayStoreDown              503  whether a request was seen before cannot be told (retryable)
 ├── BundleError                  a bundle that must not be loaded
 │   ├── SignatureInvalid         not signed by a trusted key, or changed since
@@ -191,6 +192,18 @@ class AccessUndecided(SafelightError):
         self, detail: str = "Whether this request is allowed cannot be told now. Send it again later."
     ) -> None:
         super().__init__(detail)
+
+
+class AuditUnavailable(SafelightError):
+    """One message for those who ask. reason: for the log, without content."""
+
+    status = 503
+    retryable = True
+    title = "The service cannot record requests now"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("Requests are refused while they cannot be entered in the audit log. Send it again later.")
+        self.reason = reason
 
 
 class ReplayStoreDown(SafelightError):
