@@ -31,6 +31,7 @@ PREFIX = "sl_"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _ID = re.compile(r"[0-9A-Za-z._-]{1,64}")
 _DAY_S = 86_400
+_MAX_DAYS = 36_500
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,7 @@ def main(
     file = KeyFile(given.file)
     try:
         if given.command == "new":
-            expires = None if given.expires_days is None else now() + given.expires_days * _DAY_S
+            expires = None if given.expires_days is None else _end(now(), given.expires_days)
             key, entry = file.add([scope.strip() for scope in given.scopes.split(",")], expires, token)
             print(key)
             print(f"{_described(entry, now())}\nThe key is shown this once; only its hash is kept.", file=sys.stderr)
@@ -176,6 +177,12 @@ def main(
         print(error.detail, file=sys.stderr)
         return 1
     return 0
+
+
+def _end(now: float, days: float) -> float:
+    if not 0 < days <= _MAX_DAYS:  # false for nan, too
+        raise ConfigError(f"Expected a number of days above 0 and at most {_MAX_DAYS}.")
+    return now + days * _DAY_S
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -28,6 +28,7 @@ from serving.privacy.gate import Gate
 from serving.settings import Batching, Limits, Runtime, Settings, load_settings
 from tests.conftest import ROOT
 from tests.serving.graphs import promote
+from tests.serving.redis_server import mortal_redis, redis_url  # noqa: F401  # fixtures
 
 LOOPBACK = (ip_address("127.0.0.1"),)
 
