@@ -54,15 +54,16 @@ def digest_of(key: str) -> str:
 
 
 class KeyFile:
-    """API keys as JSON lines. Every method raises ConfigError when the file cannot be read, written or understood."""
+    """API keys as JSON lines. path: where. Every method raises ConfigError when the file cannot be read, written or
+    understood."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
 
     def read(self) -> tuple[ApiKey, ...]:
         """All keys, expired ones too, in the order in which they were made."""
         try:
-            with self._path.open("rb") as file:
+            with self.path.open("rb") as file:
                 if os.fstat(file.fileno()).st_mode & 0o022:
                     raise ConfigError("The file of API keys may be written by others: expected mode 600 or 644.")
                 lines = file.read().decode().splitlines()
@@ -79,7 +80,7 @@ class KeyFile:
             raise ConfigError(f"Expected scopes among {', '.join(SCOPES)}.")
         key = PREFIX + token(32)
         with self._locked():
-            keys = self.read() if self._path.exists() else ()
+            keys = self.read() if self.path.exists() else ()
             entry = ApiKey(digest_of(key)[:12], digest_of(key), frozenset(scopes), expires)
             self._write((*keys, entry))
         return key, entry
@@ -97,8 +98,8 @@ class KeyFile:
     def _locked(self) -> Iterator[None]:
         """One writer at a time. The lock is a file of its own, since the other is replaced."""
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            descriptor = os.open(self._path.with_name(f"{self._path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            descriptor = os.open(self.path.with_name(f"{self.path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise ConfigError(f"The file of API keys cannot be locked ({type(error).__name__}).") from None
         try:
@@ -109,14 +110,14 @@ class KeyFile:
 
     def _write(self, keys: Sequence[ApiKey]) -> None:
         """Whole or not at all: a service that reads meanwhile sees the old file or the new one."""
-        scratch = self._path.with_name(f"{self._path.name}.new")
+        scratch = self.path.with_name(f"{self.path.name}.new")
         try:
             scratch.unlink(missing_ok=True)
             with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
                 file.writelines(_line(key) for key in keys)
                 file.flush()
                 os.fsync(file.fileno())
-            scratch.replace(self._path)
+            scratch.replace(self.path)
         except OSError as error:
             raise ConfigError(f"The file of API keys cannot be written ({type(error).__name__}).") from None
 

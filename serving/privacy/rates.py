@@ -25,6 +25,7 @@ from serving.settings import Rates
 
 _SALT_BYTES = 32
 _WAIT_S = 2.0
+_SWEEP_S = 10.0
 _PREFIX = "safelight:rate"
 _REDIS = "async+"  # how `limits` spells the URLs of its asynchronous storages
 
@@ -67,7 +68,7 @@ class RateLimits:
         if not self._quotas:
             return
         if self._settings.store == "memory":
-            self._salt, self._storage = secrets.token_bytes(_SALT_BYTES), MemoryStorage()
+            self._salt, self._storage = secrets.token_bytes(_SALT_BYTES), Counters(self._now)
         else:
             self._salt, self._storage = _kept_salt(self._settings.salt), _redis(self._settings.store)
 
@@ -96,6 +97,31 @@ class RateLimits:
         """Give back the connections to Redis."""
         if isinstance(self._storage, RedisStorage):
             await self._storage.bridge.storage.aclose()  # type: ignore[attr-defined]  # `limits` has no public way
+
+
+class Counters(MemoryStorage):
+    """Counters of this process. now: seconds since the epoch. most: how many at a time; they take some 300 bytes each.
+
+    The library's own looks through all of them at each request: with 65,000 addresses that took 6 ms.
+    """
+
+    def __init__(self, now: Callable[[], float], most: int = 1_000_000) -> None:
+        super().__init__()
+        self._now, self._most, self._swept = now, most, 0.0
+
+    async def incr(self, key: str, expiry: float, amount: int = 1) -> int:
+        """Count, and forget now and then what has expired. Raises StorageError when there are too many counters."""
+        now = self._now()
+        if not 0 <= now - self._swept < _SWEEP_S:
+            self._swept = now
+            for old in [one for one, end in self.expirations.items() if end <= now]:
+                del self.expirations[old], self.storage[old]
+        if key not in self.expirations:
+            if len(self.expirations) >= self._most:
+                raise StorageError(MemoryError())
+            self.expirations[key] = now + expiry
+        self.storage[key] += amount
+        return self.storage[key]
 
 
 def address_of(client: tuple[str, int] | None) -> str:

@@ -7,6 +7,7 @@ import re
 import anyio
 import pytest
 import redis
+from limits.errors import StorageError
 
 from safelight.credentials import KeyFile
 from safelight.errors import AccessUndecided, ConfigError, RateLimited
@@ -15,7 +16,7 @@ from safelight.sealing.ohttp.client import OhttpWrapper
 from safelight.sealing.ohttp.config import decode_keys
 from serving.privacy.access import Access, Admission
 from serving.privacy.context import Seal, context_of, open_context, sealed_scope
-from serving.privacy.rates import RateLimits, address_of
+from serving.privacy.rates import Counters, RateLimits, address_of
 from serving.settings import Access as AccessSettings
 from serving.settings import Rates
 from tests.serving.conftest import LOOPBACK, encoded, squares
@@ -101,6 +102,20 @@ def test_a_window_ends_when_it_says(rates, clock, limit, window_s):
 def test_not_all_windows_end_at_once(rates, clock):
     standings = counted(loaded(rates("5/hour"), clock), *[("key", str(n)) for n in range(40)])
     assert len({standing.reset_s for standing in standings}) > 30
+
+
+def test_counters_are_forgotten_and_bounded(clock):
+    counters = Counters(clock, most=3)
+
+    async def run():
+        assert [await counters.incr(key, 60) for key in "abcab"] == [1, 1, 1, 2, 2]
+        with pytest.raises(StorageError):
+            await counters.incr("d", 60)
+        clock.now += 61
+        assert [await counters.incr(key, 60) for key in "da"] == [1, 1]
+        assert set(counters.expirations) == set(counters.storage) == {"d", "a"}
+
+    anyio.run(run)
 
 
 def test_none_is_no_limit(rates, clock):
