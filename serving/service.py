@@ -14,16 +14,21 @@ from serving.api.app import PATHS, create_app
 from serving.front import fronted
 from serving.models.loading import catalogue_of
 from serving.privacy.access import Access
+from serving.privacy.audit import Trail
 from serving.privacy.gate import Gate
 from serving.privacy.listeners import listening_addresses
-from serving.privacy.quiet import silence
+from serving.privacy.logs import open_log
+from serving.privacy.process import harden
+from serving.privacy.quiet import scrub, silence
 from serving.settings import load_settings
 
+harden()
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "true")
 settings = load_settings(Path(__file__).resolve().parent.parent, os.environ)
 catalogue = catalogue_of(settings)
 gate = Gate(settings.sealing, now=time.time)
 access = Access(settings, listeners=listening_addresses, now=time.time)
+trail = Trail(settings, now=time.time)
 app = create_app(
     settings,
     catalogue,
@@ -32,6 +37,7 @@ app = create_app(
     listeners=listening_addresses,
     new_id=lambda: secrets.token_hex(16),
     clock=time.perf_counter,
+    audit=trail,
 )
 
 
@@ -49,15 +55,20 @@ class Gateway:
 
     def __init__(self) -> None:
         silence()
+        scrub()
+        open_log()
         gate.load()
         access.load()
         catalogue.load()
+        trail.load()
 
     @bentoml.on_deployment  # type: ignore[untyped-decorator]  # BentoML is not typed
     @staticmethod
     def refuse_to_start() -> None:
         """Without keys, a store of what was seen and counted, or a model. Runs once, before any worker, on instances of its
         own: a worker that failed would be started again for ever."""
+        open_log()
+        Trail(settings, now=time.time).rehearse()
         Gate(settings.sealing, now=time.time).load()
         Access(settings, listeners=listening_addresses, now=time.time).load()
         catalogue_of(settings).load()
@@ -67,6 +78,7 @@ class Gateway:
         """Give up what still waits for a network, and the connections to Redis."""
         catalogue.close()
         await access.rates.close()
+        trail.close()
 
     def __is_alive__(self) -> bool:
         return True

@@ -117,6 +117,19 @@ class Headers(_Frozen):
     cors_origins: tuple[Origin, ...]
 
 
+class Audit(_Frozen):
+    """folder: of the audit log, or none. key: the private key that signs it. checkpoint_every, checkpoint_s: records, or
+    seconds, after which it is sealed. rotate_bytes: size at which a file is closed and another begun. fsync: whether a
+    checkpoint waits for the disk."""
+
+    folder: Literal["none"] | RootedPath
+    key: RootedPath
+    checkpoint_every: int = Field(ge=1)
+    checkpoint_s: float = Field(gt=0, le=86_400)
+    rotate_bytes: int = Field(ge=65_536)
+    fsync: bool
+
+
 class Settings(_Frozen):
     """All of the gateway's settings."""
 
@@ -133,6 +146,7 @@ class Settings(_Frozen):
     access: Access
     rates: Rates
     headers: Headers
+    audit: Audit
 
     @model_validator(mode="after")
     def _default_is_served(self) -> Settings:

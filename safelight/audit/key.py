@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import os
 import secrets
 import stat
@@ -31,6 +32,11 @@ class AuditKey:
         except OSError as error:
             raise ConfigError(f"The audit log's key cannot be used ({type(error).__name__}).") from None
         self.name = key_name(self.public)
+
+    def pseudonym(self, text: str) -> str:
+        """What stands for a name in the log: the same each time, and nothing to those without this key."""
+        secret = sha256(b"safelight audit pseudonyms\0" + self._private.private_bytes_raw()).digest()
+        return hmac.digest(secret, text.encode(), "sha256").hex()[:16]
 
     def sign(self, body: bytes) -> bytes:
         """A line with its signature."""

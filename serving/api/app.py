@@ -1,8 +1,8 @@
 """The one ASGI application with every public route. Knows nothing of BentoML.
 
-From the outside in: `SecurityHeaders` and `Cors` (what browsers may do), `Sealed` (opens sealed requests and goes on with
-the inner ones), `Boundary` (ids, failures), `Admission` (who asks, and how often), `SealedOnly` (what must be sealed),
-FastAPI (routes).
+From the outside in: `Audit` (a record of each request), `SecurityHeaders` and `Cors` (what browsers may do), `Sealed` (opens
+sealed requests and goes on with the inner ones), `Boundary` (ids, failures), `Admission` (who asks, and how often),
+`SealedOnly` (what must be sealed), FastAPI (routes).
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from serving.detector.schemas import DetectAnswer
 from serving.models.catalogue import Catalogue
 from serving.page.page import PAGE_PATHS, add_page
 from serving.privacy.access import Access, Admission, require_scopes
+from serving.privacy.audit import UNAUDITED, Audit, Sink
 from serving.privacy.context import context_of
 from serving.privacy.gate import Gate
 from serving.privacy.headers import Cors, SecurityHeaders
@@ -52,9 +53,10 @@ def create_app(
     listeners: Listeners,
     new_id: Callable[[], str],
     clock: Callable[[], float],
+    audit: Sink = UNAUDITED,
 ) -> ASGIApp:
     """The application. gate: opens sealed requests. access: who may ask. listeners: the addresses it is reached at.
-    new_id: a fresh random id. clock: monotonic seconds.
+    new_id: a fresh random id. clock: monotonic seconds. audit: where records of requests go.
 
     Reads nothing but the page's files and loads nothing: `catalogue`, `gate` and `access` are loaded later.
     """
@@ -96,7 +98,8 @@ def create_app(
         clock=clock,
         new_id=new_id,
     )
-    return SecurityHeaders(Cors(opened, settings.headers.cors_origins))
+    marked = SecurityHeaders(Cors(opened, settings.headers.cors_origins))
+    return Audit(marked, audit, routes={*PATHS, *PAGE_PATHS}, clock=clock, new_id=new_id)
 
 
 async def _safelight_error(request: Request, error: Exception) -> Response:

@@ -6,8 +6,6 @@ nothing of routes.
 
 from __future__ import annotations
 
-import logging
-import traceback
 from collections.abc import Callable
 
 import anyio
@@ -17,8 +15,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from safelight.errors import SafelightError
 from serving.api import problems
 from serving.privacy.context import Context, open_context
-
-log = logging.getLogger("bentoml.safelight")
+from serving.privacy.logs import report
+from serving.privacy.record import record_of
 
 
 class Boundary:
@@ -34,6 +32,7 @@ class Boundary:
             await send({"type": "websocket.close", "code": 1008})
             return
         exchange = _Exchange(scope, receive, send, open_context(scope, self._new_id()))
+        record_of(scope).enter(scope, exchange.context.request_id)
         exchange.linger_bytes, exchange.linger_s = self._linger_bytes, self._linger_s
         try:
             await self._app(scope, exchange.receive, exchange.send)
@@ -42,12 +41,6 @@ class Boundary:
         except Exception as error:
             report(error, exchange.context.request_id)
             await exchange.fail(problems.answer(problems.of_status(500, exchange.context.request_id)))
-
-
-def report(error: Exception, request_id: str) -> None:
-    """Log where an unexpected error was raised and its class, never what it says: that may quote a payload."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    log.error("unexpected %s at %s:%s, request %s", type(error).__name__, frame.filename, frame.lineno, request_id)
 
 
 class _Exchange:
@@ -72,6 +65,7 @@ class _Exchange:
             if self._unread:
                 await self._linger()
             self._started = True
+            record_of(self._scope).status = message["status"]
             mine = (b"x-request-id", self.context.request_id.encode())
             message = {**message, "headers": [*message.get("headers", ()), *self.context.headers, mine]}
         await self._send(message)

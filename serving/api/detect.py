@@ -17,6 +17,7 @@ from serving.detector.schemas import DetectAnswer, ModelName, Timing, to_wire
 from serving.models.catalogue import Catalogue, Served
 from serving.privacy.context import Upload
 from serving.privacy.intake import Intake
+from serving.privacy.record import record_of
 
 
 class DetectRoute:
@@ -37,6 +38,7 @@ class DetectRoute:
         """
         options = DetectOptions.parse(request.query_params.multi_items())
         served = self._catalogue.served(options.model)
+        record_of(request.scope).answered_by(served.manifest.name, served.digest)
         class_ids = options.class_ids(served.manifest.labels)
         async with self._intake.turns:
             upload = await self._intake.image(request)

@@ -11,8 +11,10 @@ from http import HTTPStatus
 
 from pydantic import BaseModel, Field
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from safelight.errors import SafelightError
+from serving.privacy.record import record_of
 
 MEDIA_TYPE = "application/problem+json"
 DOCS = "/docs/serving.md"
@@ -28,6 +30,20 @@ class Problem(BaseModel):
     detail: str = Field(examples=["The image/jpeg data ends early or does not decode."])
     request_id: str = Field(examples=["5f2d8c6ad5d14a3b9f0e6a1c2b7d4e90"])
     retryable: bool = False
+
+
+class Refusal(Response):
+    """A problem as a response, which notes in the request's record what it is."""
+
+    media_type = MEDIA_TYPE
+
+    def __init__(self, body: str, status: int, headers: Mapping[str, str], problem: Problem) -> None:
+        super().__init__(body, status, headers)
+        self._problem = problem
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        record_of(scope).refused(self._problem.type, self._problem.status, self._problem.request_id)
+        await super().__call__(scope, receive, send)
 
 
 def of_error(error: SafelightError, request_id: str) -> Problem:
@@ -54,7 +70,7 @@ def answer(problem: Problem, headers: Mapping[str, str] | None = None) -> Respon
     own = {"retry-after": str(RETRY_AFTER_S)} if problem.retryable else {}
     if problem.status == 401:
         own["www-authenticate"] = "Bearer"
-    return Response(problem.model_dump_json(), problem.status, {**own, **(headers or {})}, media_type=MEDIA_TYPE)
+    return Refusal(problem.model_dump_json(), problem.status, {**own, **(headers or {})}, problem)
 
 
 def refusal(error: SafelightError, request_id: str) -> Response:

@@ -6,7 +6,6 @@ for a model each time it needs one, so that an entry may be replaced while other
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -14,8 +13,9 @@ from typing import Literal
 from safelight.bundle import Bundle, Manifest
 from safelight.errors import BundleError, ConfigError, ModelUnavailable, UnknownModel
 from serving.detector.predictor import Predictor
+from serving.privacy import logs
 
-log = logging.getLogger("bentoml.safelight")
+log = logs.logger()
 State = Literal["waiting", "ready", "failed"]
 
 
@@ -85,7 +85,7 @@ class Catalogue:
         try:
             served = self._start(self._read(name))
         except BundleError as error:
-            log.error("model %s is not served: %s", name, error.detail)
+            log.error("model_refused", model=name, error=error)
             return Entry(name, "failed", error.detail)
-        log.info("model %s %s is ready", name, served.manifest.version)
+        log.info("model_ready", model=name, version=served.manifest.version)
         return Entry(name, "ready", served=served)

@@ -15,6 +15,7 @@ from serving.privacy.context import context_of
 from serving.privacy.credentials import Caller, Credentials
 from serving.privacy.listeners import Listeners, is_loopback
 from serving.privacy.rates import RateLimits, address_of
+from serving.privacy.record import record_of
 from serving.settings import Settings
 
 Headers = Iterable[tuple[bytes, bytes]]
@@ -88,6 +89,8 @@ class Admission:
             caller = self._access.caller(scope["path"], scope["headers"])
         except Unauthenticated as error:  # counted like any other request, so that guessing has a limit
             refusal = error
+        if caller is not None:
+            record_of(scope).caller = caller.identity
         await self._count(scope, caller)
         if refusal is not None:
             raise refusal

@@ -23,6 +23,7 @@ from safelight.sealing.protocol import Opened, Opener, OuterRequest, Sealer
 from serving.api import problems
 from serving.privacy.context import Seal, sealed_scope
 from serving.privacy.gate import Gate
+from serving.privacy.record import UNOPENED, record_of
 
 INNER_PREFIX = "/v1/"
 _KEYS_MAX_AGE_S = 300
@@ -82,6 +83,8 @@ class Sealed:
         with anyio.move_on_after(self._timeout_s):
             await envelope.take_in()
         ended = self._clock()
+        record = record_of(scope)
+        record.protocol = UNOPENED
         try:
             slow = opener.blocking or envelope.size > _SLOW_BYTES
             opened = await anyio.to_thread.run_sync(envelope.open) if slow else envelope.open()
@@ -91,6 +94,7 @@ class Sealed:
             known = UNKNOWN_KEY if isinstance(error, UnknownKey) else BROKEN
             await known(scope, receive, send)
             return
+        record.protocol, record.key_id = opened.protocol, opened.key_id
         sealing = _SealedAnswer(opened.sealer, send, self._gate.now)
         if refusal is not None:
             await refusal(scope, receive, sealing.send)
@@ -260,7 +264,7 @@ def _fixed(status: int, type_: str, title: str, detail: str) -> Response:
     """A refusal that is the same bytes for everybody: it has no request id."""
     problem = problems.Problem(type=type_, title=title, status=status, detail=detail, request_id="")
     body = problem.model_dump_json(exclude={"request_id"})
-    return Response(body, status, {"cache-control": "no-store"}, media_type=problems.MEDIA_TYPE)
+    return problems.Refusal(body, status, {"cache-control": "no-store"}, problem)
 
 
 BROKEN = _fixed(400, f"{problems.DOCS}#seal-broken", SealBroken.title, SealBroken().detail)
