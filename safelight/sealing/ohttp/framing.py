@@ -79,7 +79,9 @@ class Chunks:
         if not self._final:
             raise SealBroken()
         self._plain.append(self._unseal(bytes(self._buffer), b"final"))
-        return b"".join(self._plain)
+        message = b"".join(self._plain)
+        self._plain.clear()  # one copy of a picture is enough for as long as it is looked at
+        return message
 
     def _next(self) -> bytes | None:
         """The next whole chunk that is not the final one, None while it is not there."""
@@ -93,7 +95,8 @@ class Chunks:
             self._final = True
         elif len(buffer) < begins + size:
             return None
-        piece = bytes(buffer[begins : begins + size])
+        with memoryview(buffer) as view:
+            piece = bytes(view[begins : begins + size])
         del buffer[: begins + size]
         return piece if size else None
 
@@ -109,7 +112,9 @@ class Whole:
         self._pieces.append(data)
 
     def finish(self) -> bytes:
-        return self._unseal(b"".join(self._pieces), b"")
+        sealed = b"".join(self._pieces)
+        self._pieces.clear()
+        return self._unseal(sealed, b"")
 
 
 Reader = Chunks | Whole
