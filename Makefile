@@ -13,7 +13,7 @@ export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint serve ui bench lock clean
+.PHONY: help setup run test lint serve ui web bench lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,10 @@ serve: $(READY) ## serve the champions on 127.0.0.1 (PORT=3000), to sealed reque
 
 ui: $(READY) ## look at runs and registered models (MLflow, http://127.0.0.1:5000)
 	@mlflow ui --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db} --host 127.0.0.1 --port 5000
+
+web: ## check the browser client and rebuild the files that the gateway serves (Node.js 20 or later)
+	@command -v npm >/dev/null || { echo "npm is missing: install Node.js 20 or later (apt-get install npm)."; exit 1; }
+	@cd clients/web && npm ci --ignore-scripts --silent && npm run --silent check && npm test --silent && npm run --silent build
 
 bench: $(READY) ## measure (bench/*.py)
 	@set -e; for script in $(sort $(wildcard bench/*.py)); do python $$script; done; \

@@ -3,7 +3,8 @@
 import { copyFile, mkdir, readdir } from "node:fs/promises";
 import { build } from "esbuild";
 
-const OUT = process.env.SAFELIGHT_WEB_OUT ?? "../../serving/page/dist";
+const testing = process.argv.includes("--tests");
+const OUT = process.env.SAFELIGHT_WEB_OUT ?? (testing ? "out" : "../../serving/page/dist");
 
 /** What is a file of its own among the shipped ones: the source that is imported, and the name it is loaded by. */
 const BOUNDARIES = { "index.ts": "./safelight.js", "aws.ts": "./aws.js" };
@@ -21,9 +22,9 @@ const boundaries = {
 const common = { bundle: true, format: "esm", target: "es2022", legalComments: "none", logLevel: "warning" };
 const aws = { inject: ["src/buffer.ts"], define: { global: "globalThis" } };
 
-if (process.argv.includes("--tests")) {
+if (testing) {
   const tests = (await readdir("test")).filter((name) => name.endsWith(".test.ts")).map((name) => `test/${name}`);
-  await build({ ...common, ...aws, entryPoints: tests, outdir: "out/test", outExtension: { ".js": ".mjs" }, platform: "node" });
+  await build({ ...common, ...aws, entryPoints: tests, outdir: OUT, outExtension: { ".js": ".mjs" }, platform: "node" });
 } else {
   const shipped = { ...common, minify: true, charset: "utf8", plugins: [boundaries] };
   await mkdir(OUT, { recursive: true });

@@ -11,30 +11,41 @@
  */
 
 export class SafelightError extends Error {
+  override readonly name: string = "SafelightError";
+
   constructor(
     readonly title: string,
     readonly detail: string,
   ) {
     super(`${title}. ${detail}`);
-    this.name = new.target.name;
   }
 }
 
-export class BadPicture extends SafelightError {}
+// Names are spelled out: those of classes do not survive the build.
+
+export class BadPicture extends SafelightError {
+  override readonly name = "BadPicture";
+}
 
 export class Untrusted extends SafelightError {
+  override readonly name = "Untrusted";
+
   constructor(detail: string) {
     super("The request cannot be sealed", detail);
   }
 }
 
 export class Unreachable extends SafelightError {
+  override readonly name = "Unreachable";
+
   constructor(detail: string) {
     super("The service cannot be reached", detail);
   }
 }
 
 export class SealBroken extends SafelightError {
+  override readonly name = "SealBroken";
+
   constructor() {
     super("The answer does not open", "It is not what the service sealed for this request.");
   }
@@ -42,6 +53,8 @@ export class SealBroken extends SafelightError {
 
 /** status: of the HTTP answer. type: the problem's URI. requestId: finds the request in the service's log. */
 export class Refused extends SafelightError {
+  override readonly name = "Refused";
+
   constructor(
     title: string,
     detail: string,

@@ -6,6 +6,7 @@
 import { BadPicture } from "./errors.ts";
 import { inspect, sniff, type FileFacts } from "./inspect.ts";
 import { measure, MEASURED_SIDE, type Quality } from "./quality.ts";
+import { strip } from "./strip.ts";
 
 /** maxBytes: of a file. maxPixels: width x height. */
 export interface Limits {
@@ -91,7 +92,10 @@ async function cleaned(
     const canvas = drawn(bitmap, scale);
     for (const type of lossless ? ["image/png", "image/jpeg"] : ["image/jpeg"]) {
       const encoded = await new Promise<Blob | null>((done) => canvas.toBlob(done, type, JPEG_QUALITY));
-      if (encoded?.type === type && encoded.size <= limits.maxBytes) return { canvas, encoded };
+      if (encoded?.type !== type || encoded.size > limits.maxBytes) continue;
+      // Encoders add a colour profile and more of their own.
+      const bare = strip(new Uint8Array(await encoded.arrayBuffer()));
+      return { canvas, encoded: new Blob(bare, { type }) };
     }
   }
   throw new BadPicture("The picture is too large", "This browser cannot encode it within the limits. Send a smaller one.");

@@ -31,8 +31,7 @@ let running = new AbortController();
 function become(state: State, said: string): void {
   document.body.dataset["state"] = state;
   send.disabled = !prepared || !client || state === "checking" || state === "working";
-  send.textContent = state === "working" ? "Sealed, on its way" : "Seal and send";
-  find("#ask").hidden = state === "done";
+  send.textContent = state === "working" ? "Sealed, on its way" : state === "done" ? "Ask again" : "Seal and send";
   find("#result").hidden = state !== "done";
   announce(said);
 }
@@ -52,7 +51,7 @@ async function take(file: File): Promise<void> {
     show(ready.canvas);
     showChecks(ready.checks);
     become("ready", "Checked. Nothing has been sent.");
-    send.focus();
+    send.focus({ preventScroll: true });
   } catch (error) {
     if (mine.signal.aborted) return;
     showChecks(undefined);
@@ -187,7 +186,7 @@ async function connect(accessKey?: string): Promise<void> {
     );
     model.disabled = false;
   } catch (error) {
-    if (!(error instanceof Refused)) showProblem(error);
+    if (!(error instanceof Refused && error.status === 403)) showProblem(error);
   }
   find("#models").hidden = models.length === 0;
 }

@@ -24,7 +24,7 @@ export class Overlay {
 
   constructor(private readonly canvas: HTMLCanvasElement) {
     new ResizeObserver(() => this.#draw()).observe(canvas);
-    canvas.addEventListener("pointermove", (event) => this.#point(event));
+    for (const kind of ["pointermove", "pointerdown"] as const) canvas.addEventListener(kind, (event) => this.#point(event));
     canvas.addEventListener("pointerleave", () => this.#point(undefined));
   }
 
