@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +38,19 @@ class Index:
 
     def add(self, kind: str, fields: Mapping[str, str | int | float | bool]) -> Mark:
         """Enter something; returns where. Raises AuditUnavailable when that cannot be done, or must not."""
+        with self._opened() as descriptor:
+            self.last = self._append(descriptor, self._end(descriptor), kind, fields)
+        return self.last
+
+    def look(self) -> Mark:
+        """Where the index ends now. Raises AuditUnavailable when it is not fit to be added to."""
+        with self._opened() as descriptor:
+            self.last = self._end(descriptor)
+        return self.last
+
+    @contextmanager
+    def _opened(self) -> Iterator[int]:
+        """One at a time, among all processes."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             descriptor = os.open(self._folder / NAME, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
@@ -44,12 +58,11 @@ class Index:
             raise AuditUnavailable(f"its index cannot be opened ({type(error).__name__})") from None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            self.last = self._append(descriptor, self._end(descriptor), kind, fields)
+            yield descriptor
         except OSError as error:
             raise AuditUnavailable(f"its index cannot be written ({type(error).__name__})") from None
         finally:
             os.close(descriptor)
-        return self.last
 
     def _end(self, descriptor: int) -> Mark:
         """Where the index ends now. Raises AuditUnavailable when it is not what it was, and longer."""

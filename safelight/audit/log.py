@@ -113,6 +113,7 @@ class AuditLog:
         except OSError as error:
             raise self._failed(f"its file cannot be made ({type(error).__name__})") from None
         try:
+            self._look_up()
             self._seal("opened", {"file": self._name, "key": self._key.name, "pid": os.getpid(), **self._facts})
         except AuditUnavailable:
             if self._seq < 0:  # not even the first line could be written: there is no such file
@@ -120,6 +121,12 @@ class AuditLog:
                 with suppress(OSError):
                     (self._folder / self._name).unlink()
             raise
+
+    def _look_up(self) -> None:
+        try:
+            self._index.look()
+        except AuditUnavailable as error:
+            raise self._failed(error.reason) from None
 
     def _end(self) -> None:
         self._seal("closed")

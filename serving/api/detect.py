@@ -38,13 +38,14 @@ class DetectRoute:
         """
         options = DetectOptions.parse(request.query_params.multi_items())
         served = self._catalogue.served(options.model)
-        record_of(request.scope).answered_by(served.manifest.name, served.digest)
         class_ids = options.class_ids(served.manifest.labels)
         async with self._intake.turns:
             upload = await self._intake.image(request)
-            return await anyio.to_thread.run_sync(
+            answer = await anyio.to_thread.run_sync(
                 self._answer, served, upload, options, class_ids, self._clock(), limiter=self._pictures
             )
+        record_of(request.scope).answered_by(served.manifest.name, served.digest)
+        return answer
 
     def _answer(
         self, served: Served, upload: Upload, options: DetectOptions, class_ids: list[int] | None, arrived: float

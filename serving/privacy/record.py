@@ -53,7 +53,7 @@ class Record:
         self.request_id = request_id or self.request_id
 
     def answered_by(self, model: str, digest: str) -> None:
-        """Note which model was asked. digest: SHA-256 of its signed manifest."""
+        """Note which model answered. digest: SHA-256 of its signed manifest."""
         self.model, self.digest = model, digest
 
     def fields(self) -> dict[str, str | int | None]:

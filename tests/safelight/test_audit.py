@@ -290,7 +290,7 @@ def test_a_file_that_cannot_be_begun_leaves_none_behind(begin, tmp_path, key, mo
     disk.full = True
     with pytest.raises(AuditUnavailable):
         begin()
-    assert list(tmp_path.iterdir()) == []
+    assert worker_files(tmp_path) == []
     disk.full = False
     log = begin(rotate_bytes=10)
     filled(log, 2)

@@ -24,6 +24,7 @@ from serving.api.app import create_app
 from serving.models.catalogue import Catalogue
 from serving.models.loading import catalogue_of
 from serving.privacy.access import Access
+from serving.privacy.audit import UNAUDITED, Sink
 from serving.privacy.gate import Gate
 from serving.settings import Batching, Limits, Runtime, Settings, load_settings
 from tests.conftest import ROOT
@@ -104,7 +105,10 @@ def make_app() -> Callable[..., ASGIApp]:
     """settings, a catalogue (loaded here unless given), listening addresses → the application."""
 
     def make(
-        settings: Settings, catalogue: Catalogue | None = None, addresses: tuple[object, ...] = LOOPBACK
+        settings: Settings,
+        catalogue: Catalogue | None = None,
+        addresses: tuple[object, ...] = LOOPBACK,
+        audit: Sink = UNAUDITED,
     ) -> ASGIApp:
         if catalogue is None:
             catalogue = catalogue_of(settings)
@@ -122,6 +126,7 @@ def make_app() -> Callable[..., ASGIApp]:
             listeners=lambda: addresses,  # type: ignore[arg-type,return-value]
             new_id=lambda: next(ids),
             clock=time.perf_counter,
+            audit=audit,
         )
 
     return make
