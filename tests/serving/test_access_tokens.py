@@ -129,6 +129,7 @@ def test_what_a_token_may_say(hs256, changes, scopes):
         {"exp": float("inf")},
         {"nbf": NOW + LEEWAY_S + 1},
         {"nbf": "now"},
+        {"nbf": True},
         {"nbf": float("nan")},
         {"key": b"t" * 32},
         {"headers": {"crit": ["b64"], "b64": True}},
@@ -176,6 +177,23 @@ def test_the_algorithm_is_fixed_by_the_settings(hs256, eddsa, key_file):
         credentials(machines=eddsa).caller(header(signed()))
     with pytest.raises(Unauthenticated):
         credentials(login=hs256).caller(header(signed(key=SIGNER, algorithm="EdDSA")))
+
+
+def test_no_critical_extension_is_understood(hs256):
+    """Not even the one that the library knows, which changes how a payload is read (RFC 7797)."""
+    made = credentials(login=hs256)
+    assert made.caller(header(by_hand({"alg": "HS256"}, CLAIMS)))
+    for extension in ({"crit": ["b64"], "b64": True}, {"crit": ["b64"], "b64": False}, {"crit": ["exp"]}, {"crit": []}):
+        with pytest.raises(Unauthenticated):
+            made.caller(header(by_hand({"alg": "HS256", **extension}, CLAIMS)))
+
+
+def test_a_longer_hash_with_the_right_secret_is_another_algorithm(key_file):
+    issuer = JwtIssuer(algorithm="HS256", key=key_file(SECRET * 2), audience="safelight")
+    assert credentials(login=issuer).caller(header(signed(key=SECRET * 2)))
+    for algorithm in ("HS384", "HS512"):
+        with pytest.raises(Unauthenticated):
+            credentials(login=issuer).caller(header(signed(key=SECRET * 2, algorithm=algorithm)))
 
 
 def test_subjects_of_different_issuers_are_different_callers(hs256, eddsa):

@@ -17,6 +17,7 @@ from serving.api import readiness
 from serving.api.app import OPEN_PATHS, PATHS
 from serving.front import PLATFORM_PATHS, Front
 from serving.models.loading import catalogue_of
+from serving.privacy.access import SCOPE_OF
 from tests.conftest import ROOT
 
 
@@ -30,10 +31,20 @@ def test_openapi_is_valid_and_tells_every_route_with_examples(client):
     assert all(body["examples"] for body in bodies.values())
     assert {p["name"] for p in detect["parameters"]} == {"model", "threshold", "classes", "render"}
     assert all("example" in parameter for parameter in detect["parameters"])
-    assert set(detect["responses"]) >= {"200", "400", "403", "404", "408", "413", "415", "422", "503"}
+    assert set(detect["responses"]) >= {"200", "400", "401", "403", "404", "408", "413", "415", "422", "429", "503"}
     assert set(detect["responses"]["200"]["content"]) == {"application/json", "image/png"}
     problems = detect["responses"]["415"]["content"]["application/problem+json"]["examples"]
     assert set(problems) == {"NotAnImage", "UnsupportedFormat", "TypeMismatch"}
+
+
+def test_openapi_says_where_credentials_may_be_needed(client):
+    document = client.get("/openapi.json").json()
+    assert set(document["components"]["securitySchemes"]) == {"apiKey", "bearer"}
+    guarded = {path for path, item in document["paths"].items() if any("security" in one for one in item.values())}
+    assert guarded == set(SCOPE_OF)
+    for path in guarded:
+        (operation,) = document["paths"][path].values()
+        assert set(operation["responses"]) >= {"200", "401", "403"}
 
 
 def test_documents_are_the_same_each_time(client):
