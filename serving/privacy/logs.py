@@ -38,14 +38,13 @@ def logger() -> Any:
     return structlog.wrap_logger(
         logging.getLogger(NAME),
         processors=[
-            structlog.stdlib.filter_by_level,
-            structlog.stdlib.add_log_level,
+            structlog.processors.add_log_level,
             structlog.processors.TimeStamper("iso", utc=True),
             _errors,
             _listed,
             structlog.processors.JSONRenderer(),
         ],
-        wrapper_class=structlog.stdlib.BoundLogger,
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         context_class=dict,
     )
 
@@ -76,6 +75,8 @@ def place_of(traceback: TracebackType | None) -> str | None:
 
 
 def _errors(_: Any, __: str, event: Event) -> Event:
+    if event.pop("exc_info", None) and "error" not in event:
+        event["error"] = sys.exc_info()[1]
     error = event.get("error")
     for name in ("place", "detail"):
         event.pop(name, None)
