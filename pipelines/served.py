@@ -17,6 +17,15 @@ import httpx
 
 from safelight.errors import SafelightError
 
+STATE = {
+    "SEALING__KEYS": "sealing",
+    "SEALING__REPLAY": "replay.db",
+    "RATES__SALT": "rates.salt",
+    "AUDIT__FOLDER": "audit",
+    "AUDIT__KEY": "audit.key",
+}
+"""What the service keeps: settings, and names in the project's .safelight folder."""
+
 
 class ServiceNotReady(SafelightError):
     """The service ended, or was not ready in time; the end of its log is in the message."""
@@ -36,7 +45,7 @@ def served(
     port = _free_port()
     command = [sys.executable, "-m", "bentoml", "serve", target, "--host", "127.0.0.1", "--port", str(port)]
     state = (cwd or Path.cwd()).resolve() / ".safelight"
-    kept = {"SAFELIGHT_SEALING__KEYS": str(state / "sealing"), "SAFELIGHT_SEALING__REPLAY": str(state / "replay.db")}
+    kept = {f"SAFELIGHT_{setting}": str(state / name) for setting, name in STATE.items()}
     environment = os.environ | {"BENTOML_DO_NOT_TRACK": "true"} | kept | (env or {})
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=cwd, start_new_session=True)
