@@ -23,7 +23,6 @@ from serving.privacy.quiet import scrub, silence
 from serving.settings import load_settings
 
 harden()
-os.environ.setdefault("BENTOML_DO_NOT_TRACK", "true")
 settings = load_settings(Path(__file__).resolve().parent.parent, os.environ)
 catalogue = catalogue_of(settings)
 gate = Gate(settings.sealing, now=time.time)

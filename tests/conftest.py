@@ -14,7 +14,11 @@ from hypothesis import settings
 from numpy.typing import NDArray
 
 os.environ.update(
-    BENTOML_DO_NOT_TRACK="true", DVC_NO_ANALYTICS="1", HF_HUB_OFFLINE="1", MLFLOW_DISABLE_TELEMETRY="true"
+    BENTOML_DO_NOT_TRACK="true",
+    DVC_NO_ANALYTICS="1",
+    HF_HUB_OFFLINE="1",
+    MLFLOW_DISABLE_TELEMETRY="true",
+    ORT_DISABLE_TELEMETRY="1",
 )
 
 settings.register_profile("unhurried", deadline=None)  # machines are noisy

@@ -66,7 +66,9 @@ def start(
         port = probe.getsockname()[1]
     for folder in ("bentoml", "tmp", "cwd"):
         (home / folder).mkdir(parents=True)
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("SAFELIGHT_", "BENTOML_"))}
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("SAFELIGHT_", "BENTOML_", "ORT_"))
+    }
     own = {"BENTOML_HOME": str(home / "bentoml"), "TMPDIR": str(home / "tmp"), "BENTOML_DO_NOT_TRACK": "true"}
     command = [sys.executable, "-m", "bentoml", "serve", "serving.service:Gateway", "--working-dir", str(project)]
     with (home / "log").open("wb") as log:
