@@ -1,76 +1,27 @@
-"""The gateway as it runs, everything that passes its socket written down, and Chromium in front of it."""
+"""The gateway as it runs, and Chromium in front of it."""
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
-import socket
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
 from safelight.signing import signing_key
+from serving.page.page import FILES
 from tests.conftest import ROOT
-from tests.serving.real import lay_out
+from tests.serving.real import Service, lay_out, running
+from tests.web.browser import CHROMIUM, FLAGS, Page, Tap
 
 WEB = ROOT / "clients" / "web"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-         "--disable-background-networking", "--disable-component-update")  # fmt: skip
-needs_chromium = pytest.mark.skipif(
-    CHROMIUM is None or importlib.util.find_spec("playwright") is None,
-    reason="Chromium or playwright is not installed (apt-get install chromium; pip install playwright)",
-)
 needs_node_modules = pytest.mark.skipif(
     shutil.which("node") is None or not (WEB / "node_modules" / "esbuild").is_dir(),
     reason="Node.js or its packages are not installed (npm ci in clients/web)",
 )
-
-
-class Tap:
-    """Passes TCP connections on to a port of this machine, and keeps what clients send."""
-
-    def __init__(self, port: int) -> None:
-        self._port = port
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._parts: list[bytes] = []
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        threading.Thread(target=self._listen, daemon=True).start()
-
-    @property
-    def sent(self) -> bytes:
-        """Everything that was sent since `forget`, of all connections."""
-        return b"".join(self._parts)
-
-    def forget(self) -> None:
-        self._parts.clear()
-
-    def close(self) -> None:
-        self._listener.close()
-
-    def _listen(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:  # closed
-                return
-            server = socket.create_connection(("127.0.0.1", self._port))
-            for source, target, keep in ((client, server, self._parts.append), (server, client, len)):
-                threading.Thread(target=_pass_on, args=(source, target, keep), daemon=True).start()
-
-
-def _pass_on(source: socket.socket, target: socket.socket, keep: Callable[[bytes], object]) -> None:
-    try:
-        while data := source.recv(1 << 16):
-            keep(data)
-            target.sendall(data)
-        target.shutdown(socket.SHUT_WR)
-    except OSError:  # the other side has gone
-        source.close()
-        target.close()
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +49,20 @@ def node(tmp_path: Path) -> Callable[..., str]:
 
 
 @pytest.fixture(scope="module")
+def service(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """On loopback; plaintext is refused."""
+    with running(project, tmp_path_factory.mktemp("home")) as service:
+        yield service
+
+
+@pytest.fixture
+def tap(service: Service) -> Iterator[Tap]:
+    tap = Tap(httpx.URL(service.url).port or 80)
+    yield tap
+    tap.close()
+
+
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[object]:
     """A browser. For one module only: while playwright runs, this thread has an event loop that others would trip over."""
     from playwright.sync_api import sync_playwright
@@ -106,3 +71,24 @@ def chromium() -> Iterator[object]:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def new_page(chromium: Any, tap: Tap) -> Iterator[Callable[..., Page]]:
+    """Opens a page in a fresh profile. At the end nothing may have been complained about, or asked for elsewhere."""
+    opened: list[tuple[Any, Page]] = []
+
+    def new(width: int = 1280, height: int = 860, init: str = "", **options: object) -> Page:
+        context = chromium.new_context(viewport={"width": width, "height": height}, **options)
+        if init:
+            context.add_init_script(init)
+        page = Page(context.new_page(), tap.url)
+        opened.append((context, page))
+        return page.open()
+
+    yield new
+    for context, page in opened:
+        context.close()
+        assert page.complaints == []
+        known = {("GET", path) for path in (*FILES, "/ohttp-keys")} | {("POST", "/ohttp")}
+        assert {(m, p) for m, p in page.requests if not p.startswith("blob:")} <= known

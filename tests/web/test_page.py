@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import base64
+import functools
 import io
 import re
 import secrets
-from collections.abc import Callable, Iterator
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import httpx
 import numpy as np
@@ -16,18 +20,25 @@ import pytest
 from PIL import Image
 
 from safelight.credentials import KeyFile
-from serving.page.page import CONTENT_SECURITY_POLICY, FILES
+from serving.page.page import CONTENT_SECURITY_POLICY, DIST, FILES
 from serving.settings import load_settings
 from tests.conftest import ROOT
 from tests.serving.conftest import encoded
-from tests.serving.real import Service, running
+from tests.serving.real import running
 from tests.serving.test_bad_bodies import assert_problem
-from tests.web.conftest import Tap, needs_chromium
+from tests.web.browser import Page, needs_chromium
 
 CANARY = b"CANARY-5d20c7"
 ZOOM = 10  # the test models look at 64 x 64 cells of a picture: each is a square of so many pixels here
 PERSON, CAT, FAINT = (160, 160, 240, 240), (320, 400, 400, 480), (480, 80, 560, 160)
 pytestmark = pytest.mark.chromium
+
+
+DETECT = """async (data, options) => {
+    const picture = new Blob([Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0))], { type: "image/png" });
+    try { return (await new safelight.SafelightClient(options).detect(picture, { model: "coco" })).model.name }
+    catch (error) { return error.name }
+}"""
 
 
 def scene() -> np.ndarray:
@@ -45,93 +56,6 @@ def jpeg_with_secrets(pixels: np.ndarray, orientation: int = 1) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "JPEG", exif=exif, comment=CANARY, quality=95, subsampling=0)
     return buffer.getvalue() + CANARY
-
-
-@pytest.fixture(scope="module")
-def service(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """On loopback; plaintext is refused."""
-    with running(project, tmp_path_factory.mktemp("home")) as service:
-        yield service
-
-
-@pytest.fixture
-def tap(service: Service) -> Iterator[Tap]:
-    tap = Tap(httpx.URL(service.url).port or 80)
-    yield tap
-    tap.close()
-
-
-class Page:
-    """The page, opened. requests: (method, path) of what the browser asked for. complaints: what its console says."""
-
-    def __init__(self, page: Any, url: str) -> None:
-        self.page, self.url = page, url
-        self.requests: list[tuple[str, str]] = []
-        self.complaints: list[str] = []
-        page.on("request", lambda request: self.requests.append((request.method, request.url.removeprefix(url))))
-        page.on("console", lambda message: self.complaints.append(message.text))
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-
-    def open(self) -> Page:
-        self.page.goto(f"{self.url}/")
-        self.page.wait_for_selector("#seal.sealed")
-        self.page.wait_for_selector("#model:enabled")
-        self.page.wait_for_load_state("networkidle")
-        self.requests.clear()
-        return self
-
-    def choose(self, name: str, data: bytes, media_type: str) -> None:
-        self.page.set_input_files("#file", {"name": name, "mimeType": media_type, "buffer": data})
-
-    def show(self, data: bytes, media_type: str = "image/png") -> None:
-        self.choose("photo", data, media_type)
-        self.page.wait_for_selector("[data-state=ready]")
-
-    def ask(self) -> None:
-        self.page.click("#send")
-        self.page.wait_for_selector("[data-state=done]")
-
-    def problem(self, title: str) -> str:
-        """What is said under the title."""
-        self.page.wait_for_selector(f'#problem h2:text-is("{title}")')
-        return str(self.page.inner_text("#problem .detail"))
-
-    def found(self) -> list[tuple[str, tuple[int, ...]]]:
-        """Class and box of all that is drawn, strongest first."""
-        items = self.page.query_selector_all("#found li")
-        texts = [(item.inner_text(), item.get_attribute("data-box")) for item in items]
-        return [(text.split(",")[0], tuple(round(float(side)) for side in box.split())) for text, box in texts]
-
-    def check(self, name: str) -> str:
-        return self.page.inner_text(f'#checks dd[data-check="{name}"]')
-
-    def call(self, script: str, *arguments: object) -> Any:
-        """Run a function with the module `safelight` in scope and return what it gives."""
-        return self.page.evaluate(
-            f"async (given) => {{ const safelight = await import('/safelight.js'); return ({script})(...given) }}",
-            list(arguments),
-        )
-
-
-@pytest.fixture
-def new_page(chromium: Any, tap: Tap) -> Iterator[Callable[..., Page]]:
-    """Opens a page in a fresh profile. At the end nothing may have been complained about, or asked for elsewhere."""
-    opened: list[tuple[Any, Page]] = []
-
-    def new(width: int = 1280, height: int = 860, init: str = "", **options: object) -> Page:
-        context = chromium.new_context(viewport={"width": width, "height": height}, **options)
-        if init:
-            context.add_init_script(init)
-        page = Page(context.new_page(), tap.url)
-        opened.append((context, page))
-        return page.open()
-
-    yield new
-    for context, page in opened:
-        context.close()
-        assert page.complaints == []
-        known = {("GET", path) for path in (*FILES, "/ohttp-keys")} | {("POST", "/ohttp")}
-        assert {(m, p) for m, p in page.requests if not p.startswith("blob:")} <= known
 
 
 def test_the_files_are_served_by_name_with_a_strict_policy(service):
@@ -356,10 +280,14 @@ def test_refusals_and_lost_connections_are_told_in_words(new_page):
 
 
 @needs_chromium
-def test_where_keys_are_needed_one_may_be_given(chromium, project, tmp_path):
+def test_where_keys_are_needed_one_may_be_given_and_pages_of_others_use_the_module(chromium, project, tmp_path):
     keys = tmp_path / "api-keys.jsonl"
     key, _ = KeyFile(keys).add(("detect", "models"), None, secrets.token_urlsafe)
-    with running(project, tmp_path / "home", SAFELIGHT_ACCESS__API_KEYS=str(keys)) as service:
+    settings = {"SAFELIGHT_ACCESS__API_KEYS": str(keys)}
+    with (
+        elsewhere(tmp_path / "site") as origin,
+        running(project, tmp_path / "home", SAFELIGHT_HEADERS__CORS_ORIGINS=origin, **settings) as service,
+    ):
         context = chromium.new_context()
         page = Page(context.new_page(), service.url)
         page.page.goto(f"{service.url}/")
@@ -370,7 +298,30 @@ def test_where_keys_are_needed_one_may_be_given(chromium, project, tmp_path):
         page.show(encoded(scene()))
         page.ask()
         assert {box for _, box in page.found()} == {PERSON, CAT}
+        other = Page(context.new_page(), origin)
+        other.page.goto(origin)
+        data = base64.b64encode(encoded(scene())).decode()
+        asked = {"baseUrl": service.url, "apiKey": key}
+        assert other.call(DETECT, data, asked) == "coco"
+        assert other.call(DETECT, data, {"baseUrl": service.url}) == "Refused"
         context.close()
+
+
+@contextmanager
+def elsewhere(folder: Path) -> Iterator[str]:
+    """A site of somebody else, with the module among its files. Gives its origin."""
+    shutil.copytree(DIST, folder)
+    (folder / "index.html").write_text("<!doctype html><title>Elsewhere</title>")
+    files = functools.partial(Silent, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), files) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+class Silent(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
 
 
 @needs_chromium
@@ -391,19 +342,14 @@ def test_browsers_without_x25519_get_their_boxes_too(new_page):
 def test_the_module_pins_keys_and_sends_in_chunks(new_page, tap):
     page = new_page()
     data = base64.b64encode(encoded(np.random.default_rng(0).integers(0, 255, (300, 300, 3), np.uint8))).decode()
-    script = """async (data, options) => {
-        const picture = new Blob([Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0))], { type: "image/png" });
-        try { return (await new safelight.SafelightClient(options).detect(picture, { model: "coco" })).model.name }
-        catch (error) { return error.name }
-    }"""
     tap.forget()
-    assert page.call(script, data, {"chunked": True}) == "coco"
+    assert page.call(DETECT, data, {"chunked": True}) == "coco"
     assert b"message/ohttp-chunked-req" in tap.sent and len(tap.sent) > 250_000
     fingerprint = page.page.get_attribute("#fingerprint", "data-fingerprint")
-    assert page.call(script, data, {"pins": ["00" * 32, fingerprint.upper()]}) == "coco"
+    assert page.call(DETECT, data, {"pins": ["00" * 32, fingerprint.upper()]}) == "coco"
     page.requests.clear()
-    assert page.call(script, data, {"pins": ["00" * 32]}) == "Untrusted"
-    assert page.call(script, data, {"baseUrl": "http://gateway.example"}) == "Untrusted"
+    assert page.call(DETECT, data, {"pins": ["00" * 32]}) == "Untrusted"
+    assert page.call(DETECT, data, {"baseUrl": "http://gateway.example"}) == "Untrusted"
     assert page.requests == [("GET", "/ohttp-keys")]
 
 

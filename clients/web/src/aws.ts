@@ -13,7 +13,7 @@ import { base64, type Bytes } from "./bytes.ts";
 import { SealBroken, Untrusted } from "./errors.ts";
 import type { InnerRequest, InnerResponse, Outgoing, Wrapper } from "./messages.ts";
 
-/** A key that the service has too, under the same namespace and name. bytes: 16, 24 or 32 of them. */
+/** A key that the service has too, under the same namespace and name. bytes: 16 or 32 of them. */
 export interface AwsKey {
   readonly namespace: string;
   readonly name: string;
@@ -24,9 +24,9 @@ const MEDIA_TYPE = "application/vnd.aws-encryption-sdk";
 const TARGET = "/v1/detect";
 const FRAME_BYTES = 64 * 1024; // the library's 4 kB are several times slower
 const SUITE = AlgorithmSuiteIdentifier.ALG_AES256_GCM_IV12_TAG16_HKDF_SHA512_COMMIT_KEY;
+/** By the bytes of the key. Chromium has no AES-192. */
 const WRAPPING = {
   16: RawAesWrappingSuiteIdentifier.AES128_GCM_IV12_TAG16_NO_PADDING,
-  24: RawAesWrappingSuiteIdentifier.AES192_GCM_IV12_TAG16_NO_PADDING,
   32: RawAesWrappingSuiteIdentifier.AES256_GCM_IV12_TAG16_NO_PADDING,
 } as const;
 const { encrypt } = buildEncrypt(CommitmentPolicy.REQUIRE_ENCRYPT_REQUIRE_DECRYPT);
@@ -86,8 +86,8 @@ async function open(keyring: RawAesKeyringWebCrypto, answer: Bytes, messageId: s
 
 async function keyringOf({ namespace, name, bytes }: AwsKey): Promise<RawAesKeyringWebCrypto> {
   const wrappingSuite = WRAPPING[bytes.length as keyof typeof WRAPPING];
-  if (wrappingSuite === undefined) throw new Untrusted("Expected an AES key of 16, 24 or 32 bytes.");
-  // The library insists on zeroing what it imports from.
+  if (wrappingSuite === undefined) throw new Untrusted("Expected an AES key of 16 or 32 bytes.");
+  // A copy: what the library does with the bytes it is given is its own affair.
   const masterKey = await RawAesKeyringWebCrypto.importCryptoKey(bytes.slice(), wrappingSuite);
   return new RawAesKeyringWebCrypto({ keyNamespace: namespace, keyName: name, masterKey, wrappingSuite });
 }

@@ -14,16 +14,18 @@ import { DATE_PROBLEM, KEY_PROBLEM, KEYS_PATH, KEYS_TYPE, OhttpWrapper } from ".
 
 /**
  * baseUrl: the gateway's, by default the page's own. pins: fingerprints of key configurations that may be used; without
- * them keys are taken over https or from this machine only. chunked: whether Oblivious HTTP goes in chunks. aws: a shared
- * key, to use AWS Encryption SDK messages instead. headers: more field lines of the inner requests, such as
- * `authorization`. fetch, now: for tests; now is in milliseconds since the epoch.
+ * them keys are taken over https or from this machine only. chunked: whether Oblivious HTTP goes in chunks. relay: the URL
+ * of an Oblivious HTTP relay, which hides from the service who asks. aws: a shared key, to use AWS Encryption SDK messages
+ * instead. apiKey: an API key or a JWT; travels inside the envelope. fetch, now: for tests; now is in milliseconds since
+ * the epoch.
  */
 export interface ClientOptions {
   readonly baseUrl?: string | URL;
   readonly pins?: readonly string[];
   readonly chunked?: boolean;
   readonly aws?: AwsKey;
-  readonly headers?: Readonly<Record<string, string>>;
+  readonly relay?: string | URL;
+  readonly apiKey?: string;
   readonly fetch?: typeof fetch;
   readonly now?: () => number;
 }
@@ -147,15 +149,15 @@ export class SafelightClient {
     let [mayRefetch, mayCorrect] = [true, true];
     for (;;) {
       const wrapper = await this.#sealing(signal);
-      const headers = new Map(Object.entries(this.#options.headers ?? {}).map(([k, v]) => [k.toLowerCase(), v]));
-      headers.set("date", new Date(this.#now() + this.#skewMs).toUTCString());
-      if (mediaType) headers.set("content-type", mediaType);
+      const headers: [string, string][] = [["date", new Date(this.#now() + this.#skewMs).toUTCString()]];
+      if (mediaType) headers.push(["content-type", mediaType]);
+      if (this.#options.apiKey) headers.push(["authorization", `Bearer ${this.#options.apiKey}`]);
       const { protocol, host } = this.#baseUrl;
       const outgoing = await wrapper.wrap({
-        method, target, body, scheme: protocol.slice(0, -1), authority: host, headers: [...headers],
+        method, target, body, scheme: protocol.slice(0, -1), authority: host, headers,
       });
       const init = { method: "POST", headers: outgoing.headers, body: outgoing.body };
-      const outer = await this.#fetch(outgoing.target, init, signal);
+      const outer = await this.#fetch((!this.#options.aws && this.#options.relay) || outgoing.target, init, signal);
       if (outer.mediaType !== outgoing.answerType) {
         const refused = Refused.of(outer.status, outer.mediaType, outer.body);
         if (refused.type !== KEY_PROBLEM || !mayRefetch || this.#options.aws) throw refused;
@@ -194,7 +196,7 @@ export class SafelightClient {
   }
 
   async #fetch(
-    path: string,
+    path: string | URL,
     init: RequestInit,
     signal?: AbortSignal,
   ): Promise<{ status: number; mediaType: string; body: Bytes }> {

@@ -33,7 +33,7 @@ async function setUp(
 for (const chunked of [false, true]) {
   test(`a picture goes sealed and boxes come back, ${chunked ? "in chunks" : "whole"}`, async () => {
     const large = new Blob([PICTURE, new Uint8Array(50_000)], { type: "image/png" });
-    const [client, gateway] = await setUp(() => FOUND, { chunked, headers: { Authorization: "Bearer sl_x" } });
+    const [client, gateway] = await setUp(() => FOUND, { chunked, apiKey: "sl_x" });
     const answer = await client.detect(large, { model: "coco", threshold: 0.25, classes: ["cat", "dog"] });
     assert.deepEqual(answer.annotations, [{ className: "cat", confidence: 0.9, box: [1, 2, 3, 4] }]);
     assert.equal(answer.sealedWith, await sha256(await gateway.config()));
@@ -104,6 +104,19 @@ test("only pinned keys are used, and without pins none that came over plain http
   const calls = gateway.calls.length;
   await assert.rejects(new SafelightClient({ ...options, pins: ["00"] }).detect(PICTURE), Untrusted);
   assert.deepEqual(gateway.calls.slice(calls), ["GET /ohttp-keys"]);
+});
+
+test("through a relay, only envelopes go, and only there", async () => {
+  const urls: string[] = [];
+  const [, gateway] = await setUp();
+  const network = (async (url: URL, init: RequestInit) => {
+    urls.push(url.href);
+    return gateway.fetch(url, init);
+  }) as typeof fetch;
+  const relay = "https://relay.example/pass/on";
+  const [client] = await setUp(undefined, { fetch: network, relay });
+  await client.detect(PICTURE);
+  assert.deepEqual(urls, ["https://gateway.example:8443/ohttp-keys", relay]);
 });
 
 test("no answer, an answer that does not open, and an empty picture", async () => {

@@ -166,7 +166,7 @@ function clear(): void {
 /** Get the keys and the list of models; without the list the default model answers. */
 async function connect(accessKey?: string): Promise<void> {
   try {
-    client = new SafelightClient(accessKey ? { headers: { authorization: `Bearer ${accessKey}` } } : {});
+    client = new SafelightClient(accessKey ? { apiKey: accessKey } : {});
     showSeal(await client.sealedWith());
   } catch (error) {
     client = undefined;
