@@ -13,10 +13,13 @@ SafelightError
 │   ├── BodyTooSlow              408  the body did not arrive in time (retryable)
 │   ├── TooLarge                 413  more bytes than the limit
 │   ├── TooManyPixels            413  more pixels than the limit (decompression bomb)
+│   ├── SideTooLong              413  a side of more pixels than the limit
 │   ├── NotAnImage               415  the bytes are no image at all
 │   ├── UnsupportedFormat        415  an image, but of a format that is not on the allowlist
 │   ├── TypeMismatch             415  the bytes are not what the media type says
 │   ├── CorruptImage             422  an image that ends early or does not decode
+│   ├── SeveralPictures          422  an animation, or a file with further pictures in it
+│   ├── TrailingData             422  bytes after the end of the image
 │   ├── RateLimited              429  more requests than the caller may make in a while (retryable)
 │   ├── SealBroken               400  a sealed message that does not open; never says why
 │   └── UnknownKey               400  sealed for a key that is not, or no longer, in use
@@ -139,6 +142,11 @@ class TooManyPixels(RequestError):
     title = "The image has too many pixels"
 
 
+class SideTooLong(RequestError):
+    status = 413
+    title = "A side of the image is too long"
+
+
 class NotAnImage(RequestError):
     status = 415
     title = "The body is not an image"
@@ -157,6 +165,16 @@ class TypeMismatch(RequestError):
 class CorruptImage(RequestError):
     status = 422
     title = "The image is truncated or corrupt"
+
+
+class SeveralPictures(RequestError):
+    status = 422
+    title = "The file holds more than one picture"
+
+
+class TrailingData(RequestError):
+    status = 422
+    title = "Bytes follow the end of the image"
 
 
 class SealBroken(RequestError):

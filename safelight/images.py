@@ -1,7 +1,8 @@
-"""Bytes to clean pixels: sniff, check, decode, orient, strip.
+"""Bytes to clean pixels: sniff, check the structure, decode, orient.
 
 How it is done, not what is allowed: the limits and the formats come in as arguments. Knows nothing of HTTP. What leaves
-`decode` is a fresh array of pixels: no metadata, thumbnail or trailing byte of the upload survives in it.
+`decode` is a fresh array of pixels: no metadata, thumbnail or trailing byte of the upload survives in it. Colours are taken
+as sRGB: colour profiles are dropped with the rest.
 """
 
 from __future__ import annotations
@@ -13,34 +14,60 @@ from dataclasses import dataclass, field
 import filetype
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
+from safelight import modern_images
 from safelight.errors import (
     CorruptImage,
     EmptyBody,
     NotAnImage,
+    SafelightError,
+    SideTooLong,
     TooLarge,
     TooManyPixels,
     TypeMismatch,
     UnsupportedFormat,
 )
+from safelight.image_structure import boxes, jpeg, png, webp
 
 FORMATS: Mapping[str, str] = {"image/jpeg": "JPEG", "image/png": "PNG", "image/webp": "WEBP"}
-"""Media types that can be read, and Pillow's names for them."""
+"""Media types that can always be read, and Pillow's names for them."""
+OPTIONAL_FORMATS: Mapping[str, str] = {"image/heic": "HEIF", "image/avif": "AVIF"}
+"""Those that need a decoder which may not be there."""
+_STRUCTURES = {"image/jpeg": jpeg.read, "image/png": png.read, "image/webp": webp.read}
+_DECODERS: Mapping[str, type[ImageFile.ImageFile]] = {
+    "image/jpeg": JpegImagePlugin.JpegImageFile,
+    "image/png": PngImagePlugin.PngImageFile,
+    "image/webp": WebPImagePlugin.WebPImageFile,
+}
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What makes a picture upright, by its EXIF orientation."""
 
 
 @dataclass(frozen=True)
 class ImageLimits:
-    """What is accepted: bytes of the file, pixels (width x height) once decoded, and media types."""
+    """What is accepted: bytes of the file, pixels (width x height) and pixels of the longer side once decoded, and media
+    types. Raises ConfigError when a media type is named whose decoder is not installed."""
 
     max_bytes: int = 20 * 1024 * 1024
     max_pixels: int = 40_000_000
     media_types: tuple[str, ...] = field(default=tuple(FORMATS))
+    max_side: int = 65_535
 
     def __post_init__(self) -> None:
-        unknown = set(self.media_types) - set(FORMATS)
-        if unknown:
-            raise ValueError(f"media_types: expected some of {sorted(FORMATS)}, got also {sorted(unknown)}")
+        unknown = set(self.media_types) - set(FORMATS) - set(OPTIONAL_FORMATS)
+        if unknown or not self.media_types:
+            known = sorted({*FORMATS, *OPTIONAL_FORMATS})
+            raise ValueError(f"media_types: expected some of {known}, got also {sorted(unknown)}")
+        modern_images.require(self.media_types)
 
 
 def sniff(data: bytes, limits: ImageLimits) -> str:
@@ -48,19 +75,20 @@ def sniff(data: bytes, limits: ImageLimits) -> str:
 
     Raises NotAnImage when they belong to no image, UnsupportedFormat when to one that `limits` does not allow.
     """
-    kind = filetype.guess(data[:8192])
-    if kind is None or not kind.mime.startswith("image/"):
+    kind = _magic(data)
+    if kind is None or not kind.startswith("image/"):
         raise NotAnImage(f"The bytes are not an image. Send one of: {', '.join(limits.media_types)}.")
-    if kind.mime not in limits.media_types:
-        raise UnsupportedFormat(f"{kind.mime} is not supported. Send one of: {', '.join(limits.media_types)}.")
-    return str(kind.mime)
+    if kind not in limits.media_types:
+        raise UnsupportedFormat(f"{kind} is not supported. Send one of: {', '.join(limits.media_types)}.")
+    return kind
 
 
 def decode(data: bytes, limits: ImageLimits, claimed_type: str | None = None) -> NDArray[np.uint8]:
     """An image file as `(H, W, 3)` uint8 RGB, upright as a person sees it (EXIF orientation applied, alpha on white).
 
     claimed_type: the media type the sender gave, if it gave one; it must be what the bytes say.
-    Raises EmptyBody, TooLarge, NotAnImage, UnsupportedFormat, TypeMismatch, TooManyPixels or CorruptImage.
+    Raises EmptyBody, TooLarge, NotAnImage, UnsupportedFormat, TypeMismatch, TooManyPixels, SideTooLong, SeveralPictures,
+    TrailingData or CorruptImage, and warns of nothing.
     """
     if not data:
         raise EmptyBody(f"Expected an image ({', '.join(limits.media_types)}), got no bytes.")
@@ -70,18 +98,18 @@ def decode(data: bytes, limits: ImageLimits, claimed_type: str | None = None) ->
     if claimed_type is not None and claimed_type != media_type:
         raise TypeMismatch(f"The media type says {claimed_type}, the bytes say {media_type}. Send what they are.")
     try:
-        with Image.open(io.BytesIO(data), formats=[FORMATS[media_type]]) as image:
-            width, height = image.size
-            if width * height > limits.max_pixels:
-                raise TooManyPixels(f"Expected at most {limits.max_pixels} pixels, got {width} x {height}.")
+        if media_type in OPTIONAL_FORMATS:
+            return _decode_modern(data, media_type, limits)
+        still = _STRUCTURES[media_type](data)
+        _check_size(still.width, still.height, limits)
+        # Not Image.open: that would try other formats, and warn of large pictures, whose limits are checked above.
+        with _DECODERS[media_type](io.BytesIO(still.data)) as image:
+            if image.size != (still.width, still.height):
+                raise CorruptImage(f"The {media_type} data says different sizes.")
             image.load()
-            return _clean(ImageOps.exif_transpose(image))
-    except TooManyPixels:
+            return _clean(image, still.orientation)
+    except SafelightError:
         raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise TooManyPixels(f"Expected at most {limits.max_pixels} pixels, got far more.") from None
-    except UnidentifiedImageError:
-        raise CorruptImage(f"The bytes begin like {media_type} but cannot be read as such.") from None
     except Exception:  # decoders raise OSError, SyntaxError, ValueError, struct.error and more on broken input
         raise CorruptImage(f"The {media_type} data ends early or does not decode.") from None
 
@@ -93,12 +121,50 @@ def encode_png(pixels: NDArray[np.uint8]) -> bytes:
     return buffer.getvalue()
 
 
-def _clean(image: Image.Image) -> NDArray[np.uint8]:
-    """Pixels alone, as RGB. Raises TypeError on pixel formats that have no known meaning as colour."""
+def _magic(data: bytes) -> str | None:
+    """The media type that a file begins like, None when it is none that is known."""
+    if data.startswith(b"\xff\xd8\xff"):
+        return "image/jpeg"
+    if data.startswith(png.SIGNATURE[:4]):
+        return "image/png"
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "image/webp"
+    modern = boxes.media_type(data)
+    if modern is not None:
+        return modern
+    kind = filetype.guess(data[:512])  # only to tell the sender what it is
+    return None if kind is None else str(kind.mime)
+
+
+def _decode_modern(data: bytes, media_type: str, limits: ImageLimits) -> NDArray[np.uint8]:
+    """HEIC and AVIF: their decoders count the pictures, and give the size before they decode."""
+    boxes.check(data, OPTIONAL_FORMATS[media_type])
+    image, orientation = modern_images.opened(data, media_type)
+    with image:
+        _check_size(*image.size, limits)
+        image.load()
+        return _clean(image, orientation)
+
+
+def _check_size(width: int, height: int, limits: ImageLimits) -> None:
+    if width * height > limits.max_pixels:
+        raise TooManyPixels(f"Expected at most {limits.max_pixels} pixels, got {width} x {height}.")
+    if max(width, height) > limits.max_side:
+        raise SideTooLong(f"Expected sides of at most {limits.max_side} pixels, got {width} x {height}.")
+
+
+def _clean(image: Image.Image, orientation: int) -> NDArray[np.uint8]:
+    """Pixels alone, as RGB, upright. Raises on pixel formats that have no known meaning as colour."""
     if image.mode.startswith("I;16"):  # 16-bit grey: Pillow's own conversion clips instead of scaling
-        grey = (np.asarray(image, np.uint16) >> 8).astype(np.uint8)
-        return np.repeat(grey[:, :, None], 3, axis=2)
-    if image.has_transparency_data:
-        layered = image.convert("RGBA")
+        samples = np.asarray(image, np.uint16)
+        grey = (samples >> 8).astype(np.uint8)
+        grey[samples == image.info.get("transparency", -1)] = 255
+        image = Image.fromarray(grey)
+    elif image.has_transparency_data:
+        layered = image if image.mode == "RGBA" else image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", layered.size, "white"), layered)
-    return np.array(image.convert("RGB"), np.uint8)
+    if image.mode != "RGB":
+        image = image.convert("RGB")
+    if orientation in _TURNS:
+        image = image.transpose(_TURNS[orientation])
+    return np.array(image, np.uint8)

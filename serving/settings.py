@@ -35,15 +35,26 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+MediaType = Literal["image/jpeg", "image/png", "image/webp", "image/heic", "image/avif"]
+
+
 class Limits(_Frozen):
-    """max_bytes: of one image file. max_pixels: width x height. uploads, pictures: how many at a time. body_timeout_s:
-    for a body to arrive."""
+    """max_bytes: of one image file. max_pixels: width x height. max_side: the longer of the two. media_types: what is read.
+    uploads, pictures: how many at a time. body_timeout_s: for a body to arrive."""
 
     max_bytes: int = Field(ge=1024)
     max_pixels: int = Field(ge=1)
+    max_side: int = Field(ge=1)
+    media_types: tuple[MediaType, ...] = Field(min_length=1)
     uploads: int = Field(ge=1)
     pictures: int = Field(ge=1)
     body_timeout_s: float = Field(gt=0)
+
+
+class Location(_Frozen):
+    """geohash_precision: characters that are left of where a picture was taken; 4 is a cell of some 39 x 20 km."""
+
+    geohash_precision: int = Field(ge=1, le=6)
 
 
 class Batching(_Frozen):
@@ -140,6 +151,7 @@ class Settings(_Frozen):
     workers: int = Field(ge=1)
     allow_plaintext: bool = False
     limits: Limits
+    location: Location
     batching: Batching
     runtime: Runtime
     sealing: Sealing

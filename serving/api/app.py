@@ -61,9 +61,11 @@ def create_app(
     Reads nothing but the page's files and loads nothing: `catalogue`, `gate` and `access` are loaded later.
     """
     limits = settings.limits
-    images = ImageLimits(limits.max_bytes, limits.max_pixels)
+    images = ImageLimits(limits.max_bytes, limits.max_pixels, limits.media_types, limits.max_side)
     intake = Intake(images, timeout_s=limits.body_timeout_s, at_once=limits.uploads)
-    detect = DetectRoute(catalogue, intake, images, pictures=limits.pictures, clock=clock)
+    detect = DetectRoute(
+        catalogue, intake, images, settings.location.geohash_precision, pictures=limits.pictures, clock=clock
+    )
     api = FastAPI(
         title="Safelight", version=safelight.__version__, description=openapi.DESCRIPTION,
         docs_url=None, redoc_url=None,  # their pages load scripts from elsewhere
@@ -71,7 +73,8 @@ def create_app(
     api.add_api_route(
         "/v1/detect", detect.detect, methods=["POST"], response_model=None,
         responses=openapi.detect_responses(DetectAnswer),
-        openapi_extra=openapi.detect_request(settings.models, settings.default_model), tags=["detector"],
+        openapi_extra=openapi.detect_request(settings.models, settings.default_model, limits.media_types),
+        tags=["detector"],
     )  # fmt: skip
     api.add_api_route(
         "/v1/models", ModelsRoute(catalogue).models, methods=["GET"], response_model=None,

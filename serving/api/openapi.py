@@ -25,14 +25,17 @@ from safelight.errors import (
     PlaintextRefused,
     RateLimited,
     SafelightError,
+    SeveralPictures,
+    SideTooLong,
     TooLarge,
     TooManyPixels,
+    TrailingData,
     TypeMismatch,
     Unauthenticated,
     UnknownModel,
     UnsupportedFormat,
 )
-from safelight.images import FORMATS
+from safelight.image_structure.still import several, trailing
 from safelight.sealing.ohttp import GATEWAY_PATH, KEYS_PATH, KEYS_TYPE
 from serving.api import problems
 from serving.privacy.access import SCOPE_OF
@@ -58,12 +61,16 @@ REFUSALS: dict[type[SafelightError], str] = {
     NotAnImage: "The bytes are not an image. Send one of: image/jpeg, image/png, image/webp.",
     UnsupportedFormat: "image/gif is not supported. Send one of: image/jpeg, image/png, image/webp.",
     TypeMismatch: "The media type says image/jpeg, the bytes say image/png. Send what they are.",
-    CorruptImage: "The image/jpeg data ends early or does not decode.",
+    SideTooLong: "Expected sides of at most 16384 pixels, got 30000 x 200.",
+    CorruptImage: "The JPEG file ends early: it was cut off on its way. Send the whole file.",
+    SeveralPictures: several("PNG").detail,
+    TrailingData: trailing("JPEG").detail,
     RateLimited: "Expected at most 600 requests in 60 s.",
     AccessUndecided: AccessUndecided().detail,
     ModelUnavailable: "The model coco is failed; /v1/models says why.",
 }
 """Every refusal of the gateway with an example of its message."""
+_COARSE = "Made coarse at once; the answer says what is left of it, and nothing else is kept."
 _OF_ACCESS = (Unauthenticated, Forbidden, RateLimited, AccessUndecided)
 _SCHEMES = {
     "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "Where keys are configured."},
@@ -71,12 +78,12 @@ _SCHEMES = {
 }
 
 
-def detect_request(models: Sequence[str], default: str) -> dict[str, Any]:
-    """The options and bodies of POST /v1/detect."""
+def detect_request(models: Sequence[str], default: str, media_types: Sequence[str]) -> dict[str, Any]:
+    """The options and bodies of POST /v1/detect. media_types: of images."""
     binary = {"type": "string", "format": "binary"}
     example = {"summary": "the file's bytes", "description": "curl --data-binary @photo.jpg", "value": "(bytes)"}
     form = {"type": "object", "required": [FIELD], "properties": {FIELD: binary}, "additionalProperties": False}
-    raw = {media_type: {"schema": binary, "examples": {"file": example}} for media_type in FORMATS}
+    raw = {media_type: {"schema": binary, "examples": {"file": example}} for media_type in media_types}
     in_form = {**example, "description": f"curl -F {FIELD}=@photo.jpg", "value": {FIELD: "(bytes)"}}
     bodies = {**raw, "multipart/form-data": {"schema": form, "examples": {"file": in_form}}}
     threshold = {"type": "number", "exclusiveMinimum": 0, "maximum": 1}
@@ -91,9 +98,18 @@ def detect_request(models: Sequence[str], default: str) -> dict[str, Any]:
             ),
             {**_option("classes", classes, ["person", "cat"], "Labels to keep; all by default."), "explode": False},
             _option("render", {"type": "string", "enum": ["png"]}, "png", "Answer with the annotated picture."),
+            _option("latitude", _degrees(90), 37.77, f"With longitude: where it was taken. {_COARSE}"),
+            _option("longitude", _degrees(180), -122.42, f"With latitude: where it was taken. {_COARSE}"),
+            _option(
+                "zip", {"type": "string", "pattern": r"^[0-9]{5}(-?[0-9]{4})?$"}, "94103", f"A US ZIP code. {_COARSE}"
+            ),
         ],
         "requestBody": {"required": True, "content": bodies},
     }
+
+
+def _degrees(most: int) -> dict[str, Any]:
+    return {"type": "number", "minimum": -most, "maximum": most}
 
 
 def detect_responses(answer: type[BaseModel]) -> dict[int | str, dict[str, Any]]:

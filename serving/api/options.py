@@ -1,4 +1,4 @@
-"""The options of a detection, out of the query string. Knows nothing of bodies.
+"""The options of a detection, out of the query string; of a place, only its coarse form. Knows nothing of bodies.
 
 FastAPI's own parsing would ignore unknown names, take the last of several values, and echo what it refuses.
 """
@@ -6,27 +6,31 @@ FastAPI's own parsing would ignore unknown names, take the last of several value
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from safelight.errors import InvalidOption
+from safelight.location import CoarseLocation, coarse_geohash, coarse_zip
 
-NAMES = ("model", "threshold", "classes", "render")
+NAMES = ("model", "threshold", "classes", "render", "latitude", "longitude", "zip")
 
 
 @dataclass(frozen=True)
 class DetectOptions:
     """model: None for the default one. threshold: least score, in (0, 1], None for the model's own. classes: labels to
-    keep, None for all. render: answer with the annotated picture."""
+    keep, None for all. render: answer with the annotated picture. location: what is left of the place that was given,
+    None when none was."""
 
     model: str | None = None
     threshold: float | None = None
     classes: tuple[str, ...] | None = None
     render: bool = False
+    location: CoarseLocation | None = None
 
     @classmethod
-    def parse(cls, pairs: Sequence[tuple[str, str]]) -> DetectOptions:
-        """Options from the query's (name, value) pairs; an empty value is as good as none. Raises InvalidOption."""
+    def parse(cls, pairs: Sequence[tuple[str, str]], geohash_precision: int) -> DetectOptions:
+        """Options from the query's (name, value) pairs; an empty value is as good as none. geohash_precision: characters
+        that are kept of a place. Raises InvalidOption."""
         names = [name for name, _ in pairs]
         if not set(names) <= set(NAMES):
             raise InvalidOption(f"The query may hold {', '.join(NAMES)} only.")
@@ -40,6 +44,7 @@ class DetectOptions:
             _threshold(given["threshold"]) if "threshold" in given else None,
             _labels(given["classes"]) if "classes" in given else None,
             "render" in given,
+            _location(given, geohash_precision),
         )
 
     def class_ids(self, labels: Sequence[str]) -> list[int] | None:
@@ -59,6 +64,17 @@ def _threshold(text: str) -> float:
     if not 0 < value <= 1:  # false for nan, too
         raise InvalidOption("threshold: expected a number above 0 and at most 1, such as 0.25.")
     return value
+
+
+def _location(given: Mapping[str, str], geohash_precision: int) -> CoarseLocation | None:
+    if ("latitude" in given) != ("longitude" in given):
+        raise InvalidOption("Expected latitude and longitude together, or neither.")
+    if not {"latitude", "zip"} & set(given):
+        return None
+    return CoarseLocation(
+        coarse_geohash(given["latitude"], given["longitude"], geohash_precision) if "latitude" in given else None,
+        coarse_zip(given["zip"]) if "zip" in given else None,
+    )
 
 
 def _labels(text: str) -> tuple[str, ...]:

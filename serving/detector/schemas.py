@@ -51,14 +51,24 @@ class Timing(_Wire):
     total: float = Field(examples=[36.2])
 
 
+class Location(_Wire):
+    """All that is kept of the place that was given, and only that. geohash: of `latitude` and `longitude`. zip3: of `zip`,
+    000 where few people live."""
+
+    geohash: str | None = Field(default=None, examples=["9q8y"])
+    zip3: str | None = Field(default=None, examples=["941"])
+
+
 class DetectAnswer(_Wire):
-    """What was found. counts: number of objects by class, most frequent first; classes without one are left out."""
+    """What was found. counts: number of objects by class, most frequent first; classes without one are left out.
+    location: left out when no place was given, and each of its parts that was not."""
 
     request_id: str = Field(examples=["5f2d8c6ad5d14a3b9f0e6a1c2b7d4e90"])
     model: ModelName
     counts: dict[str, int] = Field(examples=[{"person": 1}])
     annotations: list[Annotation]
     timing_ms: Timing
+    location: Location | None = None
 
 
 def to_wire(detections: Detections, labels: Sequence[str]) -> list[Annotation]:

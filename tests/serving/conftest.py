@@ -26,7 +26,7 @@ from serving.models.loading import catalogue_of
 from serving.privacy.access import Access
 from serving.privacy.audit import UNAUDITED, Sink
 from serving.privacy.gate import Gate
-from serving.settings import Batching, Limits, Runtime, Settings, load_settings
+from serving.settings import Batching, Runtime, Settings, load_settings
 from tests.conftest import ROOT
 from tests.serving.graphs import promote
 from tests.serving.redis_server import mortal_redis, redis_url  # noqa: F401  # fixtures
@@ -89,7 +89,9 @@ def settings(bundles: Path, private_key: Path, tmp_path_factory: pytest.TempPath
         update={
             "bundles": bundles,
             "public_keys": (private_key.with_suffix(".pub"),),
-            "limits": Limits(max_bytes=2_000_000, max_pixels=4_000_000, uploads=4, pictures=2, body_timeout_s=5),
+            "limits": shipped.limits.model_copy(
+                update={"max_bytes": 2_000_000, "max_pixels": 4_000_000, "uploads": 4, "body_timeout_s": 5}
+            ),
             "batching": Batching(max_batch=4, max_latency_ms=10_000),
             "runtime": Runtime(threads=1),
             "rates": shipped.rates.model_copy(update={"limit": "none", "sealed_anonymous": "none"}),

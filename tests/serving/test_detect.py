@@ -125,6 +125,36 @@ def test_render_gives_the_annotated_picture(client):
     assert drawn.shape == pixels.shape and (drawn != pixels).any()
 
 
+@pytest.mark.parametrize(
+    ("place", "left"),
+    [
+        ({"latitude": "37.774929", "longitude": "-122.419418"}, {"geohash": "9q8y"}),
+        ({"zip": "94103"}, {"zip3": "941"}),
+        ({"zip": "94103-1234", "latitude": "-33.8688", "longitude": "151.2093"}, {"zip3": "941", "geohash": "r3gx"}),
+        ({"zip": "89301"}, {"zip3": "000"}),
+        ({"zip": "", "latitude": "", "longitude": ""}, None),
+        ({}, None),
+    ],
+)
+def test_of_a_place_only_its_coarse_form_is_left(client, caplog, place, left):
+    caplog.set_level(0)
+    response = client.post("/v1/detect", params=place, content=encoded(squares(person=(8, 8))), headers=PNG)
+    assert response.status_code == 200
+    assert response.json().get("location") == left and ("location" in response.json()) == (left is not None)
+    for value in filter(None, place.values()):
+        assert value not in response.text + str(response.headers)
+        # httpx, on the asking side, logs the URL that it asks for.
+        assert not any(value in r.getMessage() for r in caplog.records if not r.name.startswith("httpx"))
+
+
+def test_a_place_is_as_coarse_as_the_settings_say(settings, make_client):
+    coarse = settings.model_copy(update={"location": settings.location.model_copy(update={"geohash_precision": 2})})
+    answer = make_client(coarse).post(
+        "/v1/detect?latitude=37.774929&longitude=-122.419418", content=encoded(squares()), headers=PNG
+    )
+    assert answer.json()["location"] == {"geohash": "9q"}
+
+
 def test_request_ids_are_not_the_clients_to_choose(client):
     sent = {"x-request-id": "mine", "content-type": "image/png"}
     first, second = (client.post("/v1/detect", content=encoded(squares()), headers=sent) for _ in range(2))

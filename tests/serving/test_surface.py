@@ -29,7 +29,9 @@ def test_openapi_is_valid_and_tells_every_route_with_examples(client):
     bodies = detect["requestBody"]["content"]
     assert set(bodies) == {"image/jpeg", "image/png", "image/webp", "multipart/form-data"}
     assert all(body["examples"] for body in bodies.values())
-    assert {p["name"] for p in detect["parameters"]} == {"model", "threshold", "classes", "render"}
+    assert {p["name"] for p in detect["parameters"]} == {
+        "model", "threshold", "classes", "render", "latitude", "longitude", "zip",
+    }  # fmt: skip
     assert all("example" in parameter for parameter in detect["parameters"])
     assert set(detect["responses"]) >= {"200", "400", "401", "403", "404", "408", "413", "415", "422", "429", "503"}
     assert set(detect["responses"]["200"]["content"]) == {"application/json", "image/png"}
