@@ -76,18 +76,22 @@ async function ask(): Promise<void> {
   showProblem(undefined);
   become("working", "Sealed, on its way");
   try {
-    answer = await client.detect(prepared.file, {
+    const found = await client.detect(prepared.file, {
       signal,
       ...(model.value && { model: model.value }),
       // All that the slider can reach is fetched at once: moving it sends nothing.
       ...(least !== undefined && { threshold: Math.min(least, Math.max(LEAST_CONFIDENCE, chosen?.thresholds?.floor ?? 0)) }),
     });
+    if (signal.aborted) return;
+    answer = found;
     showSeal(answer.sealedWith);
     showAnswer(answer, least);
     become("done", "");
     announce(find("#result h2").textContent.trim());
   } catch (error) {
     if (signal.aborted) return;
+    answer = undefined;
+    overlay.show(undefined);
     showProblem(error);
     become("ready", "");
   }
@@ -203,7 +207,10 @@ find<HTMLFormElement>("#access").addEventListener("submit", (event) => {
   showProblem(undefined);
   void connect(String(key)).then(() => become(prepared ? "ready" : "empty", ""));
 });
-find("#photograph").hidden = navigator.maxTouchPoints === 0;
+if (navigator.maxTouchPoints > 0) {
+  find("#photograph").hidden = false;
+  find("#drop p").textContent = "Choose or take a picture";
+}
 find("#most").textContent = `${Math.floor(LIMITS.maxBytes / 1e6)} MB`;
 become("empty", "");
 await connect();
