@@ -283,21 +283,26 @@ def test_refusals_and_lost_connections_are_told_in_words(new_page):
 def test_where_keys_are_needed_one_may_be_given_and_pages_of_others_use_the_module(chromium, project, tmp_path):
     keys = tmp_path / "api-keys.jsonl"
     key, _ = KeyFile(keys).add(("detect", "models"), None, secrets.token_urlsafe)
+    narrow, _ = KeyFile(keys).add(("detect",), None, secrets.token_urlsafe)
     settings = {"SAFELIGHT_ACCESS__API_KEYS": str(keys)}
     with (
         elsewhere(tmp_path / "site") as origin,
         running(project, tmp_path / "home", SAFELIGHT_HEADERS__CORS_ORIGINS=origin, **settings) as service,
     ):
         context = chromium.new_context()
-        page = Page(context.new_page(), service.url)
-        page.page.goto(f"{service.url}/")
-        page.problem("Credentials are needed")
-        page.page.fill("#access input", key)
-        page.page.click("#access button")
-        page.page.wait_for_selector("#model:enabled")
-        page.show(encoded(scene()))
-        page.ask()
-        assert {box for _, box in page.found()} == {PERSON, CAT}
+        for given in (key, narrow):
+            page = Page(context.new_page(), service.url)
+            page.page.goto(f"{service.url}/")
+            page.problem("Credentials are needed")
+            page.page.fill("#access input", given)
+            page.page.click("#access button")
+            page.page.wait_for_selector("#problem", state="hidden")
+            page.show(encoded(scene()))
+            page.page.wait_for_selector("#send:enabled")
+            page.ask()
+            assert {box for _, box in page.found()} == {PERSON, CAT}
+            # Who may not see the list gets the default model.
+            page.page.wait_for_selector("#model", state="visible" if given == key else "hidden")
         other = Page(context.new_page(), origin)
         other.page.goto(origin)
         data = base64.b64encode(encoded(scene())).decode()
