@@ -83,4 +83,4 @@ class Gateway:
         return True
 
     def __is_ready__(self) -> bool:
-        return readiness.check(catalogue, lambda: secrets.token_hex(16))
+        return readiness.check(catalogue, lambda: secrets.token_hex(16), trail.ready)

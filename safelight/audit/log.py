@@ -57,13 +57,17 @@ class AuditLog:
         return self._since >= self._every
 
     def check(self) -> None:
+        """As `mend`, for a request that is refused when this raises; they are counted."""
+        try:
+            self.mend()
+        except AuditUnavailable:
+            self._refused += 1
+            raise
+
+    def mend(self) -> None:
         """Raises AuditUnavailable while nothing can be written; tries whether that is over, and says so in the log."""
         if self._failure is not None:
-            try:
-                self._resume()
-            except AuditUnavailable:
-                self._refused += 1
-                raise
+            self._resume()
 
     def append(self, fields: Mapping[str, Any]) -> None:
         """Add a record. Raises AuditUnavailable when it is not in the file."""

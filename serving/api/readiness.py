@@ -12,7 +12,7 @@ from contextvars import ContextVar
 
 from starlette.exceptions import HTTPException
 
-from safelight.errors import ModelUnavailable
+from safelight.errors import AuditUnavailable, ModelUnavailable
 from serving.api import problems
 from serving.models.catalogue import Catalogue
 
@@ -29,12 +29,15 @@ def telling(allowed: bool) -> Iterator[None]:
         _TELL.reset(token)
 
 
-def check(catalogue: Catalogue, new_id: Callable[[], str]) -> bool:
-    """True when requests that name no model can be answered.
+def check(catalogue: Catalogue, new_id: Callable[[], str], recordable: Callable[[], bool] = lambda: True) -> bool:
+    """True when requests that name no model can be answered. recordable: whether the audit log takes records.
 
     Raises HTTPException, which BentoML's route turns into its answer: a 503 problem, with the state of every model for
     those who may see it.
     """
+    if not recordable():
+        problem = problems.of_error(AuditUnavailable("not ready"), new_id())
+        raise HTTPException(problem.status, problem.model_dump_json(), {"content-type": problems.MEDIA_TYPE})
     if catalogue.ready():
         return True
     error = ModelUnavailable("The default model is not ready.")

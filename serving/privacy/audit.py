@@ -207,10 +207,23 @@ class Trail:
         self._keeper.start()
 
     def check(self) -> None:
-        """Raises AuditUnavailable."""
+        """For a request. Raises AuditUnavailable."""
+        self._loaded()
         if self._log is not None:
             self._log.check()
-        elif self._settings.folder != "none":
+
+    def ready(self) -> bool:
+        """Whether requests can be recorded now."""
+        try:
+            self._loaded()
+            if self._log is not None:
+                self._log.mend()
+        except AuditUnavailable:
+            return False
+        return True
+
+    def _loaded(self) -> None:
+        if self._log is None and self._settings.folder != "none":
             raise AuditUnavailable("it is not loaded")
 
     def append(self, fields: Mapping[str, Any]) -> None:
@@ -240,6 +253,7 @@ class Trail:
             self._wake.clear()
             try:
                 if self._log is not None and not self._stopping.is_set():
+                    self._log.mend()
                     self._log.checkpoint()
             except AuditUnavailable as error:
                 log.error("audit_unavailable", reason=error.reason)

@@ -272,8 +272,9 @@ def test_a_full_disk_refuses_and_the_log_says_so_afterwards(begin, tmp_path, key
     for _ in range(2):
         with pytest.raises(AuditUnavailable):
             log.check()
-    with pytest.raises(AuditUnavailable):
-        log.checkpoint()
+    for unrecorded in (log.checkpoint, log.mend):
+        with pytest.raises(AuditUnavailable):
+            unrecorded()
     assert verify(tmp_path, key.public).faults == []
     disk.full = False
     log.check()

@@ -12,11 +12,14 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.exceptions import HTTPException
 
 from safelight.audit import read_public_key, verify
 from safelight.errors import AuditUnavailable, ConfigError
 from safelight.sealing.ohttp.client import OhttpWrapper
 from safelight.sealing.ohttp.config import decode_keys
+from serving.api import readiness
+from serving.models.loading import catalogue_of
 from serving.privacy.audit import Audit, Trail
 from serving.privacy.context import Seal, sealed_scope
 from serving.privacy.record import Record, open_record, record_of
@@ -269,14 +272,17 @@ def own(settings, tmp_path):
 def test_a_trail_from_start_to_end(own, tmp_path):
     Trail(own, now=time.time).rehearse()
     trail = Trail(own, now=time.time)
+    assert not trail.ready()
     with pytest.raises(AuditUnavailable):
         trail.check()
     trail.load()
+    assert trail.ready()
     for number in range(5):
         trail.append({"id": f"{number}", "caller": "somebody" if number else None})
     trail.close()
     with pytest.raises(AuditUnavailable):
         trail.append({})
+    assert not trail.ready()
     report = verify(tmp_path / "audit", read_public_key(tmp_path / "audit.pub"), stopped=True)
     assert (report.records, report.faults, report.files) == (5, [], 1)
     text = "".join(path.read_text() for path in (tmp_path / "audit").iterdir())
@@ -306,6 +312,15 @@ def test_no_audit_log_is_said_by_name(own):
     trail.close()
     assert load_settings(ROOT, {"SAFELIGHT_AUDIT__FOLDER": "none"}).audit.folder == "none"
     assert load_settings(ROOT, {"SAFELIGHT_AUDIT__FOLDER": "logs"}).audit.folder == ROOT / "logs"
+
+
+def test_a_service_that_cannot_record_is_not_ready(settings):
+    catalogue = catalogue_of(settings)
+    catalogue.load()
+    assert readiness.check(catalogue, lambda: "0" * 32, lambda: True) is True
+    with pytest.raises(HTTPException) as caught:
+        readiness.check(catalogue, lambda: "0" * 32, lambda: False)
+    assert caught.value.status_code == 503 and "audit-unavailable" in caught.value.detail
 
 
 @pytest.mark.parametrize("what", ["folder", "key", "index"])

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import re
+import signal
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
 
+from safelight.audit import read_public_key, verify
 from safelight.client import ApiError, Client
 from tests.serving.conftest import encoded, squares
-from tests.serving.real import START_S, Service, lay_out, running, start
+from tests.serving.real import START_S, Service, alive, lay_out, running, start
 from tests.serving.test_bad_bodies import assert_problem
 
 
@@ -89,9 +94,46 @@ def test_plaintext_is_refused(project, tmp_path, noise, host, environ):
     [
         ({"SAFELIGHT_BUNDLES": "/absent"}, "No model can be served"),
         ({"SAFELIGHT_ALOW_PLAINTEXT": "1"}, "alow_plaintext"),
+        ({"SAFELIGHT_AUDIT__FOLDER": "/dev/null/audit"}, "The audit log cannot be kept"),
     ],
 )
 def test_it_does_not_start_on_what_it_cannot_decide(project, tmp_path, environ, reason):
     service = start(project, tmp_path, **environ)
     assert service.process.wait(timeout=START_S) != 0
     assert reason in service.log.read_text()
+
+
+def processes(service: Service) -> list[int]:
+    """BentoML's supervisor and its workers."""
+    children = Path(f"/proc/{service.supervisor}/task/{service.supervisor}/children").read_text()
+    return [service.supervisor, *map(int, children.split())]
+
+
+def test_workers_keep_audit_logs_that_survive_a_kill(project, tmp_path):
+    """Two workers; one is killed. Its file is found to be cut off, and nothing else."""
+    audit = {"SAFELIGHT_AUDIT__FOLDER": str(tmp_path / "audit"), "SAFELIGHT_AUDIT__KEY": str(tmp_path / "audit.key")}
+    with running(project, tmp_path / "home", SAFELIGHT_WORKERS="2", **audit) as service:
+        until(lambda: len(list((tmp_path / "audit").glob("2*.jsonl"))) == 2)
+        before = processes(service)
+        for pid in before:
+            limits = Path(f"/proc/{pid}/limits").read_text()
+            assert re.search(r"^Max core file size +0 +0 ", limits, re.MULTILINE), limits
+        assert len(before) == 3
+        for _ in range(10):
+            assert httpx.get(f"{service.url}/v1/models").status_code == 200
+        os.kill(before[1], signal.SIGKILL)
+        until(lambda: len(list((tmp_path / "audit").glob("2*.jsonl"))) == 3)
+        until(lambda: alive(service))
+    key = read_public_key(tmp_path / "audit.pub")
+    report = verify(tmp_path / "audit", key)
+    assert (report.files, report.records, report.faults) == (3, 10, [])
+    (note,) = report.notes
+    assert f"-{before[1]}-" in note and "open, or cut off since the last checkpoint" in note
+    assert len(verify(tmp_path / "audit", key, stopped=True).faults) == 1
+
+
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + START_S
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
