@@ -71,6 +71,8 @@ def read(line: bytes) -> Line:
         signature = base64.b64decode(tail[:-2], validate=True)
     except binascii.Error:
         raise ValueError from None
+    if base64.b64encode(signature) != tail[:-2]:  # base64 has several ways to write the same bytes
+        raise ValueError
     body = head + b"}"
     signed = json.loads(body)
     if signed != {name: value for name, value in fields.items() if name != "signature"}:
