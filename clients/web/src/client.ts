@@ -6,7 +6,7 @@
  */
 
 import type { AwsKey } from "./aws.ts";
-import { base64, type Bytes } from "./bytes.ts";
+import type { Bytes } from "./bytes.ts";
 import { BadPicture, Refused, SafelightError, Unreachable, Untrusted } from "./errors.ts";
 import { choose, isTrustworthy, parseKeys } from "./keys.ts";
 import { header, type InnerResponse, type Wrapper } from "./messages.ts";
@@ -191,8 +191,7 @@ export class SafelightClient {
 
   async #awsWrapper(key: AwsKey): Promise<Wrapper> {
     const { AwsWrapper } = await import("./aws.ts"); // large, and rarely needed
-    const sessionId = base64(crypto.getRandomValues(new Uint8Array(15)));
-    return new AwsWrapper(key, { sessionId, now: () => this.#now() + this.#skewMs });
+    return new AwsWrapper(key, () => this.#now() + this.#skewMs);
   }
 
   async #fetch(

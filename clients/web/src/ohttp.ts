@@ -8,7 +8,7 @@ import { SealBroken } from "./errors.ts";
 import { sender, SIZES } from "./hpke.ts";
 import type { KeyConfig } from "./keys.ts";
 import type { InnerRequest, Outgoing, Wrapper } from "./messages.ts";
-import { paddedSize } from "./padding.ts";
+import { padded } from "./padding.ts";
 
 export const KEYS_PATH = "/ohttp-keys";
 export const KEYS_TYPE = "application/ohttp-keys";
@@ -49,11 +49,10 @@ export class OhttpWrapper implements Wrapper {
   }
 
   async wrap(request: InnerRequest): Promise<Outgoing> {
-    const plain = encodeRequest(request);
-    const padded = concat(plain, new Uint8Array(paddedSize(plain.length) - plain.length));
+    const plain = padded(encodeRequest(request));
     const { parts, answer } = this.chunked
-      ? await sealChunks(this.config, slices(padded, CHUNK_SIZE))
-      : await sealWhole(this.config, padded);
+      ? await sealChunks(this.config, slices(plain, CHUNK_SIZE))
+      : await sealWhole(this.config, plain);
     const kind = this.chunked ? CHUNKED : WHOLE;
     return {
       target: GATEWAY_PATH,
