@@ -28,10 +28,11 @@ from PIL import Image, PngImagePlugin
 from safelight.audit import read_public_key, verify
 from safelight.sealing import hpke
 from safelight.sealing.dates import write_date
-from safelight.sealing.messages import InnerRequest, InnerResponse
+from safelight.sealing.messages import Headers, InnerRequest, InnerResponse
 from safelight.sealing.ohttp.client import OhttpWrapper
 from safelight.sealing.ohttp.config import KeyConfig, decode_keys
 from safelight.sealing.ohttp.framing import WHOLE
+from safelight.sealing.protocol import Wrapper
 from tests.conftest import ROOT
 from tests.serving import tracing
 from tests.serving.conftest import encoded
@@ -176,52 +177,48 @@ CASES = [
 class Sealing:
     """Seals requests for a service and opens its answers."""
 
-    def __init__(self, http: httpx.Client, config: KeyConfig, chunk_above: int | None) -> None:
-        self._http, self._config = http, config
-        self._wrapper = OhttpWrapper(config, chunk_above=chunk_above)
+    def __init__(self, http: httpx.Client, wrapper: Wrapper) -> None:
+        self._http, self._wrapper = http, wrapper
 
     def ask(self, case: Case, *, date: float | None = None) -> InnerResponse:
         """The answer to a request inside of an envelope, whose outside holds the text as well."""
-        outgoing = self._wrapper.wrap(self._inner(case, date))
-        answer = self._post(b"".join(outgoing.body), dict(outgoing.headers))
+        outgoing = self._wrapper.wrap(inner(case, date))
+        answer = self.post(outgoing.target, b"".join(outgoing.body), outgoing.headers)
         assert answer.status_code == 200, answer.text
         outgoing.answer.feed(answer.content)
         return outgoing.answer.finish()
 
     def spoil(self) -> list[httpx.Response]:
-        """The answers to envelopes that are to be refused."""
-        outgoing = self._wrapper.wrap(self._inner(CASES[0], None))
-        body, headers = b"".join(outgoing.body), dict(outgoing.headers)
-        first = self._post(body, headers)
-        assert first.status_code == 200
-        suite = hpke.Suite(self._config.kem_id, *self._config.suites[0])
-        head = self._config.number.to_bytes(1, "big") + suite.ids
-        enc, context = hpke.sender(suite, self._config.public_key, WHOLE.info(head), None)
-        junk = head + enc + context.messages.seal(TEXT.encode() * 100 + PNG)
-        whole = {b"content-type": b"message/ohttp-req"}
-        other = bytes([(self._config.number + 100) % 256])
-        return [
-            self._post(body, headers),  # sent before
-            self._post(body[:-1] + bytes([body[-1] ^ 1]), headers),
-            self._post(body[:-20], headers),
-            self._post(body + TEXT.encode(), headers),
-            self._post(other + body[1:], headers),
-            self._post(junk, whole),  # opens, and holds no message
-            self._post(TEXT.encode() + PNG, whole),
-            self._post(TEXT.encode() + PNG, {b"content-type": b"message/ohttp-chunked-req"}),
-            self._post(b"", headers),
-            self._post(body, headers, f"?{TEXT}={TEXT}"),
+        """The answers to envelopes that are to be refused: sent before, changed, cut, with more, with nothing, in JSON."""
+        outgoing = self._wrapper.wrap(inner(CASES[0]))
+        target, body, headers = outgoing.target, b"".join(outgoing.body), outgoing.headers
+        assert self.post(target, body, headers).status_code == 200
+        text = TEXT.encode()
+        middle = len(body) // 2
+        spoilt = (body, body[:-1] + bytes([body[-1] ^ 1]), body[:middle] + text + body[middle:], body[:-20], body + text,
+                  bytes([body[0] ^ 64]) + body[1:], text + PNG, b"")  # fmt: skip
+        return [self.post(target, data, headers) for data in spoilt] + [
+            self.post(f"{target}?{TEXT}={TEXT}", body, headers)
         ]
 
-    def _inner(self, case: Case, date: float | None) -> InnerRequest:
-        lines = [(name.lower().encode(), value.encode()) for name, value in case.headers.items()]
-        if date is not None:
-            lines.append((b"date", write_date(date)))
-        return InnerRequest(case.method, case.target, tuple(lines), case.body, authority=TEXT.lower())
+    def post(self, target: str, body: bytes, headers: Headers) -> httpx.Response:
+        own = {name.decode(): value.decode() for name, value in headers}
+        return self._http.post(target, content=body, headers={**HEADERS, **own})
 
-    def _post(self, body: bytes, headers: dict[bytes, bytes], query: str = "") -> httpx.Response:
-        own = {name.decode(): value.decode() for name, value in headers.items()}
-        return self._http.post(f"/ohttp{query}", content=body, headers={**HEADERS, **own})
+
+def inner(case: Case, date: float | None = None) -> InnerRequest:
+    lines = [(name.lower().encode(), value.encode()) for name, value in case.headers.items()]
+    if date is not None:
+        lines.append((b"date", write_date(date)))
+    return InnerRequest(case.method, case.target, tuple(lines), case.body, authority=TEXT.lower())
+
+
+def well_sealed_junk(config: KeyConfig) -> bytes:
+    """An envelope that opens, and holds no message."""
+    suite = hpke.Suite(config.kem_id, *config.suites[0])
+    head = config.number.to_bytes(1, "big") + suite.ids
+    enc, context = hpke.sender(suite, config.public_key, WHOLE.info(head), None)
+    return head + enc + context.messages.seal(TEXT.encode() * 100 + PNG)
 
 
 def send_plain(service: Service, http: httpx.Client) -> None:
@@ -265,15 +262,22 @@ def send_broken(service: Service) -> None:
 def send_sealed(http: httpx.Client) -> None:
     for config in decode_keys(http.get("/ohttp-keys").content):
         for chunk_above in (None, 0):
-            sealing = Sealing(http, config, chunk_above)
-            for case in CASES:
-                answer = sealing.ask(case, date=time.time() if case.succeeds else None)
-                assert (answer.status < 300) == case.succeeds and answer.status < 500, (case, answer.status)
-                assert not any(needle in answer.body for needle in TEXT_FORMS), case
+            sealing = Sealing(http, OhttpWrapper(config, chunk_above=chunk_above))
+            send_through(sealing)
             assert sealing.ask(CASES[0], date=1.0).status == 400
             for target in (f"/{TEXT}", "/ohttp", "/metrics", f"/livez?{TEXT}"):
                 assert sealing.ask(Case("GET", target)).status == 404
-            assert {answer.status_code for answer in sealing.spoil()} == {400}
+        junk = sealing.post("/ohttp", well_sealed_junk(config), ((b"content-type", b"message/ohttp-req"),))
+        assert junk.status_code == 400
+
+
+def send_through(sealing: Sealing) -> None:
+    """Every case, and every envelope that is to be refused."""
+    for case in CASES:
+        answer = sealing.ask(case, date=time.time() if case.succeeds else None)
+        assert (answer.status < 300) == case.succeeds and answer.status < 500, (case, answer.status)
+        assert not any(needle in answer.body for needle in TEXT_FORMS), case
+    assert {answer.status_code for answer in sealing.spoil()} == {400}
 
 
 @dataclass(frozen=True)
