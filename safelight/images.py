@@ -102,6 +102,8 @@ def decode(data: bytes, limits: ImageLimits, claimed_type: str | None = None) ->
             return _decode_modern(data, media_type, limits)
         still = _STRUCTURES[media_type](data)
         _check_size(still.width, still.height, limits)
+        if media_type == "image/png":
+            png.check_rows(still.data)
         # Not Image.open: that would try other formats, and warn of large pictures, whose limits are checked above.
         with _DECODERS[media_type](io.BytesIO(still.data)) as image:
             if image.size != (still.width, still.height):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterator
 
 from safelight.image_structure.orientation import UPRIGHT, orientation_of
 from safelight.image_structure.still import MOST_PARTS, Still, broken, cut_off, joined, several, trailing
@@ -18,6 +19,10 @@ _GREY, _RGB, _PALETTE = 0, 2, 3
 _ANIMATION = frozenset({b"acTL", b"fcTL", b"fdAT"})
 _CRITICAL = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND"})
 _LONGEST = (1 << 31) - 1
+_SAMPLES = {_GREY: 1, _RGB: 3, _PALETTE: 1, 4: 2, 6: 4}
+_PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+"""Adam7: x and y of the first pixel of each pass, and the steps to the next (section 8.2)."""
+_PIECE, _MOST_AT_ONCE = 1 << 16, 1 << 20
 
 
 def read(data: bytes) -> Still:
@@ -25,6 +30,53 @@ def read(data: bytes) -> Still:
     if not data.startswith(SIGNATURE):
         raise broken("PNG", "it does not begin with its signature")
     return _Reader(data).read()
+
+
+def check_rows(data: bytes) -> None:
+    """That the compressed data of a file that `read` gave is whole and holds the picture's rows and nothing else. Decoders
+    take what is there and leave the other rows as they are. Inflates everything once, in pieces: check the size before.
+
+    Raises CorruptImage or TrailingData.
+    """
+    left, inflate = _rows_size(data), zlib.decompressobj()
+    try:
+        for piece in _compressed(memoryview(data)):
+            waiting: bytes | memoryview = piece
+            while waiting:
+                if inflate.eof:
+                    raise trailing("PNG")
+                left -= len(inflate.decompress(waiting, _MOST_AT_ONCE))
+                if left < 0:
+                    raise trailing("PNG")
+                waiting = inflate.unused_data or inflate.unconsumed_tail
+        left -= len(inflate.flush())  # a few bytes at most: all input was taken
+    except zlib.error:
+        raise broken("PNG", "its compressed data does not hold") from None
+    if left < 0:
+        raise trailing("PNG")
+    if left or not inflate.eof:
+        raise broken("PNG", "it holds less than the whole picture")
+
+
+def _compressed(view: memoryview) -> Iterator[memoryview]:
+    """What the IDAT chunks hold, in pieces: what zlib does not take at once, it copies."""
+    at = len(SIGNATURE)
+    while at < len(view):
+        end = at + 12 + int.from_bytes(view[at : at + 4], "big")
+        if bytes(view[at + 4 : at + 8]) == b"IDAT":
+            for begin in range(at + 8, end - 4, _PIECE):
+                yield view[begin : min(begin + _PIECE, end - 4)]
+        at = end
+
+
+def _rows_size(data: bytes) -> int:
+    """Bytes of all rows, each with its filter's number in front."""
+    width, height, depth, colour, *_, interlace = struct.unpack(">IIBBBBB", data[16:29])
+    passes = _PASSES if interlace else ((0, 0, 1, 1),)
+    sizes = ((-(-(width - x) // dx), -(-(height - y) // dy)) for x, y, dx, dy in passes)
+    return sum(
+        rows * (1 + -(-columns * depth * _SAMPLES[colour] // 8)) for columns, rows in sizes if columns > 0 < rows
+    )
 
 
 class _Reader:

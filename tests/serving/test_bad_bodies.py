@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import random
+import re
 import struct
+import sys
 import zipfile
 import zlib
 
@@ -12,10 +15,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from safelight.errors import SafelightError
+from safelight.errors import ConfigError, SafelightError
 from serving.api import problems
 from serving.api.openapi import REFUSALS
+from serving.settings import load_settings
 from tests.conftest import ROOT
+from tests.safelight.image_files import mended, mutated
 from tests.serving.conftest import encoded, squares
 
 PNG, JPEG = {"content-type": "image/png"}, {"content-type": "image/jpeg"}
@@ -203,6 +208,47 @@ def test_every_refusal_is_explained_in_the_docs():
     types |= {problems.of_status(status, "").type.partition("#")[2] for status in (404, 405, 500)}
     assert types <= anchors
     assert all(issubclass(error, SafelightError) for error in REFUSALS)
+
+
+@pytest.mark.filterwarnings("error")
+def test_hundreds_of_damaged_pictures_are_refused_or_seen(client, caplog):
+    """Each answer is boxes or a problem; none is a 5xx, and none says what only an exception would."""
+    draw, seen = random.Random(7), set()
+    files = [PHOTO, GOOD, encoded(squares(), "WEBP"), animation("PNG"), animation("WEBP"), PHOTO + PHOTO]
+    for number in range(600):
+        data = mutated(files[number % len(files)], draw)
+        response = client.post("/v1/detect", content=mended(data) if number % 5 < 2 else data)
+        assert response.status_code == 200 or response.status_code in (400, 413, 415, 422), response.text
+        seen.add(response.status_code)
+        if response.status_code != 200:
+            problem = assert_problem(response, response.status_code, response.json()["type"].partition("#")[2])
+            assert not re.search(r"[A-Z][a-z]+Error|Traceback|\.py\b|0x| b'|PIL|numpy", str(problem))
+    assert {200, 415, 422} <= seen
+    assert not [record for record in caplog.records if record.levelname in ("ERROR", "CRITICAL")]
+
+
+@pytest.mark.parametrize("media_types", ["image/gif", "image/png,image/heif", "png", ","])
+def test_a_media_type_that_nobody_reads_stops_the_service(media_types):
+    with pytest.raises(ConfigError, match=r"limits\.media_types"):
+        load_settings(ROOT, {"SAFELIGHT_LIMITS__MEDIA_TYPES": media_types})
+
+
+def test_a_decoder_that_is_missing_stops_the_service(settings, make_client, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)  # as if it were not installed
+    limits = settings.limits.model_copy(update={"media_types": ("image/png", "image/heic")})
+    with pytest.raises(ConfigError, match="pillow-heif"):
+        make_client(settings.model_copy(update={"limits": limits}))
+
+
+def test_only_the_media_types_that_the_settings_name_are_taken(settings, make_client):
+    limits = settings.limits.model_copy(update={"media_types": ("image/png",)})
+    client = make_client(settings.model_copy(update={"limits": limits}))
+    assert client.post("/v1/detect", content=GOOD, headers=PNG).status_code == 200
+    for request in ({"content": PHOTO}, {"content": PHOTO, "headers": JPEG}):
+        problem = assert_problem(client.post("/v1/detect", **request), 415, "unsupported-format")
+        assert "image/png" in problem["detail"] and "webp" not in problem["detail"]
+    bodies = client.get("/openapi.json").json()["paths"]["/v1/detect"]["post"]["requestBody"]["content"]
+    assert set(bodies) == {"image/png", "multipart/form-data"}
 
 
 def test_metadata_reaches_no_answer(client):
