@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import random
 import struct
+import warnings
 import zlib
 
 import numpy as np
@@ -106,9 +107,11 @@ def exif(orientation: int, **texts: str) -> bytes:
 
 def as_pillow_sees_it(data: bytes) -> NDArray[np.uint8]:
     """The pixels as Pillow's own functions give them: upright, on white."""
-    with Image.open(io.BytesIO(data)) as opened:
-        opened.load()
-        image = ImageOps.exif_transpose(opened)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow warns of metadata that does not hold
+        with Image.open(io.BytesIO(data)) as opened:
+            opened.load()
+            image = ImageOps.exif_transpose(opened)
     if image.mode.startswith("I;16"):
         grey = (np.asarray(image, np.uint16) >> 8).astype(np.uint8)
         return np.stack([grey] * 3, axis=2)
