@@ -15,17 +15,19 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
+import jwt
 import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
 from safelight.audit import read_public_key, verify
+from safelight.credentials import KeyFile
 from safelight.sealing import hpke
 from safelight.sealing.dates import write_date
 from safelight.sealing.messages import Headers, InnerRequest, InnerResponse
@@ -40,6 +42,7 @@ from tests.serving.real import Service, lay_out, running
 
 pytestmark = pytest.mark.strace
 TEXT = "Kanarie-7f3a91e5"  # 16 characters, so that its hexadecimal form is a trace id
+PLAIN_KEY = "Schluessel-5d0c7be1" * 2
 PLACE = ("52.5200761234", "13.4049541234", "94107-5138")
 _RNG = np.random.default_rng(20261121)
 PIXELS = _RNG.integers(0, 256, (96, 96, 3), np.uint8)
@@ -297,12 +300,13 @@ def contents(*folders: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for folder in folders for path in folder.rglob("*") if path.is_file()}
 
 
-def asked(project: Path, home: Path, ask: object) -> Aftermath:
+def asked(project: Path, home: Path, ask: Callable[[Service, httpx.Client], None], **environ: str) -> Aftermath:
     """Run a traced service, ask, stop it, and gather what there is."""
     output = home.parent / f"{home.name}.trace"
-    with running(project, home, wrapper=tracing.command(output), SAFELIGHT_ALLOW_PLAINTEXT="1") as service:
+    environ = {"SAFELIGHT_ALLOW_PLAINTEXT": "1", **environ}
+    with running(project, home, wrapper=tracing.command(output), **environ) as service:
         with httpx.Client(base_url=service.url, timeout=60) as http:
-            ask(service, http)  # type: ignore[operator]
+            ask(service, http)
             metrics = http.get("/metrics").content
         files = contents(home, project)
     files |= {path: files.get(path, b"") + data for path, data in contents(home, project).items()}
@@ -377,6 +381,59 @@ def test_neither_log_nor_metrics_nor_audit_hold_a_canary(aftermath):
 def test_the_service_calls_nobody(aftermath):
     elsewhere = [c for c in aftermath.trace.connected if "AF_UNIX" not in c and not re.search(r"127\.0\.0\.1|::1", c)]
     assert elsewhere == []
+
+
+def test_credentials_are_left_nowhere(traced, tmp_path, private_key):
+    """Those that hold and those that do not: API keys, tokens with the text in them, on the outside and inside."""
+    project = lay_out(tmp_path / "project", private_key)
+    secret = b"0123456789abcdef" * 3
+    for name, data in (("jwt.key", secret), ("keys.jsonl", b"")):
+        path = project / ".safelight" / name
+        path.write_bytes(data)
+        path.chmod(0o600)
+    settings = project / "conf" / "serving" / "gateway.yaml"
+    issuer = "jwt: {main: {algorithm: HS256, key: .safelight/jwt.key, audience: safelight}}"
+    settings.write_text(re.sub(r"jwt: \{\}", issuer, settings.read_text()))
+    key, _ = KeyFile(project / ".safelight" / "keys.jsonl").add(
+        ["models", "detect", "metrics"], None, lambda _: PLAIN_KEY
+    )
+    claims = {"sub": TEXT, "aud": "safelight", "exp": int(time.time()) + 900, "scope": "models detect", TEXT: TEXT}
+    good = jwt.encode(claims, secret, "HS256")
+    bad = [
+        jwt.encode({**claims, "exp": 1}, secret, "HS256"),
+        jwt.encode({**claims, "aud": TEXT}, secret, "HS256"),
+        jwt.encode({**claims, "exp": TEXT}, secret, "HS256", headers={"kid": TEXT}),
+        jwt.encode(claims, TEXT.encode() * 2, "HS256"),
+        jwt.encode(claims, None, "none"),
+        good[:-3],
+        f"{key}{TEXT}",
+        TEXT,
+    ]
+
+    def ask(service: Service, http: httpx.Client) -> None:
+        config = decode_keys(http.get("/ohttp-keys").content)[0]
+        for credential in (key, good, *bad):
+            for name, value in (("authorization", f"Bearer {credential}"), ("x-api-key", credential)):
+                expected = 200 if credential == key or (credential, name) == (good, "authorization") else 401
+                case = Case("GET", "/v1/models")
+                status = http.get(case.target, headers={name: value}).status_code
+                request = InnerRequest("GET", case.target, ((name.encode(), value.encode()),), authority="a")
+                outgoing = OhttpWrapper(config).wrap(request)
+                answer = http.post("/ohttp", content=b"".join(outgoing.body), headers=dict(outgoing.headers))
+                outgoing.answer.feed(answer.content)
+                assert status == outgoing.answer.finish().status == expected, (credential, name)
+        http.headers["authorization"] = f"Bearer {key}"  # for what follows
+
+    keys = {"SAFELIGHT_ACCESS__API_KEYS": ".safelight/keys.jsonl"}
+    after = asked(project, tmp_path / "home", ask, **keys)
+    parts = [part.encode() for token in (good, *bad[:5]) for part in token.split(".") if len(part) > 20]
+    secrets = [*TEXT_FORMS, PLAIN_KEY.encode(), *base64_forms(PLAIN_KEY.encode()), *parts[1:]]
+    assert after.trace.holding(secrets) == []
+    # The secret that checks tokens lies in its own file, which is no leak of what was sent.
+    assert [p for p, data in after.files.items() if any(one in data for one in secrets)] == []
+    audit = b"".join(path.read_bytes() for path in (project / ".safelight" / "audit").iterdir())
+    callers = set(re.findall(rb'"caller":"([0-9a-f]{16})"', audit))
+    assert len(callers) == 2 and b'"refusal":"unauthenticated"' in audit
 
 
 LEAKS = {
