@@ -19,7 +19,7 @@ FIELD = "image"
 """Name of the form field that holds the image."""
 _FORM = "multipart/form-data"
 _UNSAID = ("", "application/octet-stream")
-_ALIASES = {"image/jpg": "image/jpeg"}
+_ALIASES = {"image/jpg": "image/jpeg", "image/heif": "image/heic"}
 
 
 class Intake:

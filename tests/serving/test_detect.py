@@ -56,6 +56,19 @@ def test_every_format_every_way(client, kind, claimed):
     assert response.json()["counts"] == {"person": 1}
 
 
+@pytest.mark.parametrize("claimed", ["image/heic", "image/heif", ""])
+def test_heic_where_the_settings_name_it(settings, make_client, claimed):
+    pillow_heif = pytest.importorskip("pillow_heif")
+    limits = settings.limits.model_copy(update={"media_types": (*settings.limits.media_types, "image/heic")})
+    client = make_client(settings.model_copy(update={"limits": limits}))
+    buffer = io.BytesIO()
+    pillow_heif.from_pillow(Image.fromarray(squares(person=(16, 16)))).save(buffer, quality=-1, chroma=444)
+    response = client.post(
+        "/v1/detect", content=buffer.getvalue(), headers={"content-type": claimed} if claimed else {}
+    )
+    assert response.status_code == 200 and response.json()["counts"] == {"person": 1}
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_coordinates_are_those_of_the_upright_picture(client, orientation):
     upright = squares(64, 64, person=(48, 8))
