@@ -17,6 +17,9 @@ from safelight.sealing.ohttp.client import OhttpWrapper
 from safelight.sealing.ohttp.config import KeyConfig, decode_keys
 from safelight.sealing.protocol import Received, Sending
 
+_PAST_CACHES = (
+    (b"cache-control", b"no-cache"),
+)  # keys may be cached for minutes; those just refused are not wanted again
 _PREFERENCE = (hpke.MLKEM768_X25519, hpke.X25519)
 
 
@@ -35,19 +38,18 @@ class OhttpSession:
 
         Raises SealBroken when the answer does not open, KeyNotTrusted when no key of the gateway is pinned.
         """
-        fetched = corrected = False
+        refetched = corrected = False
         while True:
             if self._wrapper is None:
-                fetched = True
-                received = yield Sending("GET", KEYS_PATH)
+                received = yield Sending("GET", KEYS_PATH, _PAST_CACHES if refetched else ())
                 if received.media_type != KEYS_TYPE or received.status != 200:
                     return received
                 self._wrapper = OhttpWrapper(self._trusted(received.body), chunk_above=self._chunk_above)
             outgoing = self._wrapper.wrap(self._dated(request))
             received = yield Sending("POST", outgoing.target, outgoing.headers, outgoing.body)
             if received.media_type != outgoing.answer_type:
-                if not fetched and _problem_type(received) == KEY_PROBLEM:
-                    self._wrapper = None
+                if not refetched and _problem_type(received) == KEY_PROBLEM:
+                    self._wrapper, refetched = None, True
                     continue
                 return received
             outgoing.answer.feed(received.body)
