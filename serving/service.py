@@ -25,7 +25,7 @@ from serving.settings import load_settings
 harden()
 settings = load_settings(Path(__file__).resolve().parent.parent, os.environ)
 catalogue = catalogue_of(settings)
-gate = Gate(settings.sealing, now=time.time)
+gate = Gate(settings, now=time.time)
 access = Access(settings, listeners=listening_addresses, now=time.time)
 trail = Trail(settings, now=time.time)
 app = create_app(
@@ -68,7 +68,7 @@ class Gateway:
         own: a worker that failed would be started again for ever."""
         open_log()
         Trail(settings, now=time.time).rehearse()
-        Gate(settings.sealing, now=time.time).load()
+        Gate(settings, now=time.time).load()
         Access(settings, listeners=listening_addresses, now=time.time).load()
         catalogue_of(settings).load()
 

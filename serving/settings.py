@@ -50,6 +50,11 @@ class Limits(_Frozen):
     pictures: int = Field(ge=1)
     body_timeout_s: float = Field(gt=0)
 
+    @property
+    def envelope_bytes(self) -> int:
+        """The most that a sealed request may hold: base64, padding and framing included."""
+        return 2 * self.max_bytes
+
 
 class Location(_Frozen):
     """geohash_precision: characters that are left of where a picture was taken; 4 is a cell of some 39 x 20 km."""
@@ -70,6 +75,17 @@ class Runtime(_Frozen):
     threads: int = Field(ge=0)
 
 
+class AwsMessages(_Frozen):
+    """kinds: of key that AWS Encryption SDK messages may be sealed to, beside kms_keys: ARNs of keys in AWS KMS; where both
+    are empty no such message is taken. kms_endpoint: of another service that speaks KMS. context_keys: what an encryption
+    context may say."""
+
+    kinds: tuple[Literal["aes-256", "rsa-3072"], ...]
+    kms_keys: tuple[str, ...]
+    kms_endpoint: str | None
+    context_keys: tuple[str, ...] = Field(min_length=1)
+
+
 class Sealing(_Frozen):
     """keys: folder of the private keys. kinds: of key that Oblivious HTTP offers, preferred first. chunked:
     whether chunked requests are taken. freshness_s: how far a request's date may be off. replay: where accepted
@@ -81,6 +97,7 @@ class Sealing(_Frozen):
     freshness_s: float = Field(gt=0, le=3600)
     replay: Annotated[str, Field(min_length=1), AfterValidator(_rooted_unless_url)]
     refusal_step_ms: int = Field(ge=10, le=10_000)
+    aws: AwsMessages
 
 
 class JwtIssuer(_Frozen):

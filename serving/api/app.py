@@ -94,7 +94,7 @@ def create_app(
     opened = Sealed(
         bounded,
         gate,
-        max_bytes=2 * limits.max_bytes,  # base64, padding and framing included
+        max_bytes=limits.envelope_bytes,
         linger_bytes=limits.max_bytes,
         body_timeout_s=limits.body_timeout_s,
         turns=limits.uploads,

@@ -14,26 +14,44 @@ from safelight.sealing.ohttp.config import encode_keys
 from safelight.sealing.ohttp.gateway import OhttpOpener
 from safelight.sealing.protocol import Opener
 from serving.privacy.replay import ReplayStore, open_store
-from serving.settings import Sealing
+from serving.settings import AwsMessages, Settings
 
 
 class Gate:
-    """settings: of sealing, with absolute paths. now: seconds since the epoch."""
+    """settings: the service's. now: seconds since the epoch."""
 
-    def __init__(self, settings: Sealing, *, now: Callable[[], float]) -> None:
-        self.settings, self.now = settings, now
-        self._store = KeyStore(settings.keys, now)
+    def __init__(self, settings: Settings, *, now: Callable[[], float]) -> None:
+        self.settings, self.now = settings.sealing, now
+        self._max_bytes = settings.limits.envelope_bytes
+        self._store = KeyStore(self.settings.keys, now)
         self._replay: ReplayStore | None = None
         self._remembered: frozenset[str] = frozenset()
+        self._elsewhere: frozenset[str] = frozenset()
         self.openers: Sequence[Opener] = (
-            OhttpOpener(lambda: gateway_keys(self._store.in_use()), chunked=settings.chunked),
+            OhttpOpener(lambda: gateway_keys(self._store.in_use()), chunked=self.settings.chunked),
         )
 
     def load(self) -> None:
         """Make the keys that are missing, read them, open the replay store. Raises ConfigError."""
-        self._store.ensure(self.settings.kinds)
+        self._store.ensure((*self.settings.kinds, *self.settings.aws.kinds))
         self._store.in_use()
         self._replay = open_store(self.settings.replay, self.now)
+        if self.settings.aws.kinds or self.settings.aws.kms_keys:
+            self._take_aws_messages(self.settings.aws)
+
+    def _take_aws_messages(self, settings: AwsMessages) -> None:
+        from safelight.sealing.aws import AwsOpener, ContextPolicy, kms_keyring  # half a second, for those who use it
+
+        kms = [kms_keyring(arn, endpoint_url=settings.kms_endpoint) for arn in settings.kms_keys]
+        opener = AwsOpener(
+            lambda: [key for key in self._store.in_use() if key.kind in settings.kinds],
+            ContextPolicy(settings.context_keys),
+            max_bytes=self._max_bytes,
+            kms=kms,
+        )
+        opener.load()
+        self._elsewhere = frozenset(keyring.key_id for keyring in kms)
+        self.openers = (self.openers[0], opener)
 
     def key_configs(self) -> bytes:
         """What clients may seal to, as application/ohttp-keys: the newest key of each kind, in the settings' order."""
@@ -47,7 +65,7 @@ class Gate:
         """Whether an envelope was not seen before; it is from now on. May block. Raises ReplayStoreDown."""
         if self._replay is None:
             raise ConfigError("Expected the gate to be loaded before the first request.")
-        in_use = frozenset(key.name for key in self._store.in_use())
+        in_use = self._elsewhere | {key.name for key in self._store.in_use()}
         if in_use != self._remembered:
             self._replay.forget_keys(in_use)
             self._remembered = in_use

@@ -95,7 +95,7 @@ class Sealed:
             await known(scope, receive, send)
             return
         record.protocol, record.key_id = opened.protocol, opened.key_id
-        sealing = _SealedAnswer(opened.sealer, send, self._gate.now)
+        sealing = _SealedAnswer(opened.sealer, send, self._gate.now, blocking=opener.blocking)
         if refusal is not None:
             await refusal(scope, receive, sealing.send)
         else:
@@ -201,10 +201,13 @@ class _Body:
 
 
 class _SealedAnswer:
-    """The send channel of an inner request: seals what passes, and sends it on as soon as there is something sealed."""
+    """The send channel of an inner request: seals what passes, and sends it on as soon as there is something sealed.
 
-    def __init__(self, sealer: Sealer, send: Send, now: Callable[[], float]) -> None:
-        self._sealer, self._send, self._now = sealer, send, now
+    blocking: whether sealing works for long, or waits for another machine.
+    """
+
+    def __init__(self, sealer: Sealer, send: Send, now: Callable[[], float], *, blocking: bool) -> None:
+        self._sealer, self._send, self._now, self._blocking = sealer, send, now, blocking
         self._started = self._ended = False
 
     async def send(self, message: Message) -> None:
@@ -214,8 +217,11 @@ class _SealedAnswer:
             await self._pass_on(self._sealer.begin(message["status"], (*kept, (b"date", write_date(self._now())))))
         elif message["type"] == "http.response.body":
             sealed = self._sealer.write(message.get("body", b""))
-            self._ended = not message.get("more_body", False)
-            await self._pass_on(sealed + self._sealer.end() if self._ended else sealed)
+            if not message.get("more_body", False):
+                end = self._sealer.end
+                sealed += await anyio.to_thread.run_sync(end) if self._blocking else end()
+                self._ended = True
+            await self._pass_on(sealed)
 
     async def close(self) -> None:
         """Once the application is done: an answer that it did not finish is not finished here either."""

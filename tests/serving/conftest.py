@@ -115,7 +115,7 @@ def make_app() -> Callable[..., ASGIApp]:
         if catalogue is None:
             catalogue = catalogue_of(settings)
             catalogue.load()
-        gate = Gate(settings.sealing, now=time.time)
+        gate = Gate(settings, now=time.time)
         gate.load()
         ids = (f"{number:032x}" for number in itertools.count(1))
         access = Access(settings, listeners=lambda: addresses, now=time.time)  # type: ignore[arg-type,return-value]

@@ -95,7 +95,7 @@ def test_an_inner_request_is_dispatched_to_the_same_application(settings, portal
     catalogue = catalogue_of(settings)
     catalogue.load()
     refusing = settings.model_copy(update={"allow_plaintext": False})
-    gate = Gate(settings.sealing, now=lambda: 0.0)
+    gate = Gate(settings, now=lambda: 0.0)
     access = Access(refusing, listeners=lambda: [], now=lambda: 0.0)
     access.load()
     app = create_app(
