@@ -9,7 +9,7 @@ what it holds.
 """
 
 from safelight.client.answers import Annotation, Answer, ModelInfo, ModelName
-from safelight.client.calls import ApiError, Image, Unreachable
+from safelight.client.calls import ApiError, DetectOptions, Image, Unreachable
 from safelight.client.clients import AsyncClient, Client
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "ApiError",
     "AsyncClient",
     "Client",
+    "DetectOptions",
     "Image",
     "ModelInfo",
     "ModelName",

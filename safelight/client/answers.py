@@ -32,13 +32,15 @@ class Annotation:
 
 @dataclass(frozen=True)
 class Answer:
-    """What was found on a picture, strongest first. counts: objects by class. timing_ms: by part of the work."""
+    """What was found on a picture, strongest first. counts: objects by class. timing_ms: by part of the work. location:
+    the coarse place, where one was given."""
 
     request_id: str
     model: ModelName
     counts: Mapping[str, int]
     annotations: tuple[Annotation, ...]
     timing_ms: Mapping[str, float]
+    location: Mapping[str, str]
     raw: Mapping[str, Any]
 
     def __len__(self) -> int:
@@ -82,6 +84,7 @@ def read_answer(raw: Mapping[str, Any]) -> Answer:
         counts=raw["counts"],
         annotations=tuple(_annotation(item) for item in raw["annotations"]),
         timing_ms=raw["timing_ms"],
+        location=raw.get("location", {}),
         raw=raw,
     )
 

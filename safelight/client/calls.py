@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypedDict, TypeVar
 
 import httpx
 import numpy as np
@@ -58,6 +58,19 @@ class Unreachable(SafelightError):
     title = "The service cannot be reached"
 
 
+class DetectOptions(TypedDict, total=False):
+    """What is left out, or None, is the service's default. model: a name that `models` lists. threshold: least
+    confidence, in (0, 1]. classes: labels to keep. latitude, longitude: of where the picture was taken, in degrees; zip: a
+    US ZIP code; the service keeps coarse forms of them only and gives those back."""
+
+    model: str | None
+    threshold: float | None
+    classes: Sequence[str] | None
+    latitude: float | None
+    longitude: float | None
+    zip: str | None
+
+
 @dataclass(frozen=True)
 class Call(Generic[T]):
     """A request of one method and path, and how its answer is read."""
@@ -75,14 +88,14 @@ class Call(Generic[T]):
         return self.read(response)
 
 
-def detect(image: Image, options: Mapping[str, str]) -> Call[Answer]:
-    return Call("POST", "/v1/detect", lambda response: read_answer(response.json()), options, file_bytes(image))
+def detect(image: Image, options: DetectOptions) -> Call[Answer]:
+    query = query_of(options)
+    return Call("POST", "/v1/detect", lambda response: read_answer(response.json()), query, file_bytes(image))
 
 
-def render(image: Image, options: Mapping[str, str]) -> Call[bytes]:
-    return Call(
-        "POST", "/v1/detect", lambda response: response.content, {**options, "render": "png"}, file_bytes(image)
-    )
+def render(image: Image, options: DetectOptions) -> Call[bytes]:
+    query = {**query_of(options), "render": "png"}
+    return Call("POST", "/v1/detect", lambda response: response.content, query, file_bytes(image))
 
 
 def models() -> Call[list[ModelInfo]]:
@@ -93,13 +106,10 @@ def ready() -> Call[bool]:
     return Call("GET", "/readyz", lambda response: True)
 
 
-def options(model: str | None, threshold: float | None, classes: Sequence[str] | None) -> dict[str, str]:
-    given = {
-        "model": model,
-        "threshold": None if threshold is None else str(float(threshold)),
-        "classes": None if classes is None else ",".join(classes),
-    }
-    return {name: value for name, value in given.items() if value is not None}
+def query_of(options: DetectOptions) -> dict[str, str]:
+    """Options as they stand in the query; those that are None are left out."""
+    written = {**options, "classes": None if (classes := options.get("classes")) is None else ",".join(classes)}
+    return {name: str(value) for name, value in written.items() if value is not None}
 
 
 def file_bytes(image: Image) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from types import TracebackType
 from typing import TypeVar, Unpack
 
@@ -11,7 +10,7 @@ import stamina
 
 from safelight.client import calls
 from safelight.client.answers import Answer, ModelInfo
-from safelight.client.calls import ApiError, Call, Image, Unreachable
+from safelight.client.calls import ApiError, Call, DetectOptions, Image, Unreachable
 from safelight.client.settings import Options, session_of
 from safelight.errors import SafelightError
 from safelight.sealing.transport import AsyncSealingTransport, SealingTransport
@@ -53,31 +52,17 @@ class Client:
         """Close the connections."""
         self._http.close()
 
-    def detect(
-        self,
-        image: Image,
-        *,
-        model: str | None = None,
-        threshold: float | None = None,
-        classes: Sequence[str] | None = None,
-    ) -> Answer:
-        """The objects on a picture. model, threshold, classes: None for the service's defaults.
+    def detect(self, image: Image, **options: Unpack[DetectOptions]) -> Answer:
+        """The objects on a picture. options: `DetectOptions`.
 
         Raises ApiError when the service refuses, Unreachable when it does not answer, SealBroken when its answer does
         not open.
         """
-        return self._do(calls.detect(image, calls.options(model, threshold, classes)))
+        return self._do(calls.detect(image, options))
 
-    def render(
-        self,
-        image: Image,
-        *,
-        model: str | None = None,
-        threshold: float | None = None,
-        classes: Sequence[str] | None = None,
-    ) -> bytes:
+    def render(self, image: Image, **options: Unpack[DetectOptions]) -> bytes:
         """The picture with its boxes drawn, as PNG. Raises as `detect` does."""
-        return self._do(calls.render(image, calls.options(model, threshold, classes)))
+        return self._do(calls.render(image, options))
 
     def models(self) -> list[ModelInfo]:
         """What the service serves, and in which state. Raises as `detect` does."""
@@ -135,27 +120,13 @@ class AsyncClient:
         """Close the connections."""
         await self._http.aclose()
 
-    async def detect(
-        self,
-        image: Image,
-        *,
-        model: str | None = None,
-        threshold: float | None = None,
-        classes: Sequence[str] | None = None,
-    ) -> Answer:
+    async def detect(self, image: Image, **options: Unpack[DetectOptions]) -> Answer:
         """As `Client.detect`."""
-        return await self._do(calls.detect(image, calls.options(model, threshold, classes)))
+        return await self._do(calls.detect(image, options))
 
-    async def render(
-        self,
-        image: Image,
-        *,
-        model: str | None = None,
-        threshold: float | None = None,
-        classes: Sequence[str] | None = None,
-    ) -> bytes:
+    async def render(self, image: Image, **options: Unpack[DetectOptions]) -> bytes:
         """As `Client.render`."""
-        return await self._do(calls.render(image, calls.options(model, threshold, classes)))
+        return await self._do(calls.render(image, options))
 
     async def models(self) -> list[ModelInfo]:
         """As `Client.models`."""

@@ -95,6 +95,13 @@ def test_options_go_into_the_query():
     }
 
 
+def test_places_go_along_and_come_back_coarse():
+    gateway = Gateway(json={**ANSWER, "location": {"geohash": "u33d"}})
+    answer = gateway.client().detect(b"x", latitude=52.52, longitude=13.405, zip=None)
+    assert dict(gateway.request.url.params) == {"latitude": "52.52", "longitude": "13.405"}
+    assert answer.location == {"geohash": "u33d"}
+
+
 def test_render_gives_the_bytes_of_the_picture():
     gateway = Gateway(content=b"PNG")
     assert gateway.client().render(b"x", model="coco") == b"PNG"
