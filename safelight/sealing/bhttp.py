@@ -24,6 +24,7 @@ _TARGET = re.compile(rb"/[\x21\x24-\x7e]*")  # origin form, no quotation mark or
 _HOP_BY_HOP = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade"}
 )
+"""Fields about a connection that is not there: allowed, and left out (section 3.6)."""
 
 
 def encode_request(request: InnerRequest) -> bytes:
@@ -135,15 +136,16 @@ def _fields(reader: _Reader, known: bool) -> Headers:
         return ()
     section = _Reader(reader.sized()) if known else reader
     fields: list[tuple[bytes, bytes]] = []
-    budget = _MAX_FIELD_BYTES
+    count, budget = 0, _MAX_FIELD_BYTES
     while section.left if known else (size := reader.integer()):
         if known:
             size = section.integer()
         name, value = _matching(_NAME, section.take(size)), _matching(_VALUE, section.sized())
-        budget -= len(name) + len(value)
-        if name in _HOP_BY_HOP or len(fields) == _MAX_FIELDS or budget < 0:
+        count, budget = count + 1, budget - len(name) - len(value)
+        if count > _MAX_FIELDS or budget < 0:
             raise SealBroken()
-        fields.append((name, value))
+        if name not in _HOP_BY_HOP:
+            fields.append((name, value))
     return tuple(fields)
 
 

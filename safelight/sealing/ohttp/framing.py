@@ -16,7 +16,8 @@ CHUNK_SIZE = 16 * 1024
 """Bytes of plaintext in a chunk that we send: the most that every receiver must take."""
 _MAX_CHUNK = 64 * 1024
 _FREE_CHUNKS, _MEAN_CHUNK = 64, 1024
-"""Beyond the first few, chunks must be of some size on average: each costs a call of the cipher."""
+"""Beyond the first few, chunks must be of some size on average: each costs a call of the cipher. One that is not the final
+one may never be empty (section 6 of the draft)."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +69,10 @@ class Chunks:
         self._buffer += data
         self._received += len(data)
         while not self._final and (piece := self._next()) is not None:
-            self._plain.append(self._unseal(piece, b""))
+            plain = self._unseal(piece, b"")
+            self._plain.append(plain)
             self._count += 1
-            if self._count > _FREE_CHUNKS + self._received // _MEAN_CHUNK:
+            if not plain or self._count > _FREE_CHUNKS + self._received // _MEAN_CHUNK:
                 raise SealBroken()
         if self._final and len(self._buffer) > _MAX_CHUNK + hpke.TAG_SIZE:
             raise SealBroken()
