@@ -110,6 +110,9 @@ def test_all_refusals_are_the_same_bytes(sealed_only, configs, settings):
         (envelope[:7], headers),
         (envelope[:3], headers),
         (b"", headers),
+        (b"garbage", headers),
+        (b"garbage" * 100, headers),
+        (PICTURE, headers),
         (envelope[:3] + b"\x00\x03" + envelope[5:], headers),  # a KDF that is not on offer
         (envelope[:7] + bytes(32) + envelope[39:], headers),  # a point of small order
         (envelope[:7] + os.urandom(2_000), headers),

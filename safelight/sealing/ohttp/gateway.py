@@ -71,14 +71,15 @@ class _Opening:
         )
 
     def _begin(self, head: bytes) -> None:
-        number, kem_id, kdf_id, aead_id = head[0], *(int.from_bytes(head[i : i + 2], "big") for i in (1, 3, 5))
-        key = next((key for key in self._keys if key.config.number == number and key.config.kem_id == kem_id), None)
-        if key is None:
-            raise UnknownKey()
-        suite = hpke.Suite(kem_id, kdf_id, aead_id)
+        number, ids = head[0], (int.from_bytes(head[i : i + 2], "big") for i in (1, 3, 5))
+        suite = hpke.Suite(*ids)
         begins = 7 + suite.kem.enc_size
         if len(head) < begins:
             return
+        # Only what could have been sealed for a key of ours, some day, is told that the key is not in use.
+        keys = (key for key in self._keys if key.config.number == number and key.config.kem_id == suite.kem_id)
+        if (key := next(keys, None)) is None:
+            raise UnknownKey()
         self._key, self._enc = key, head[7:begins]
         self._context = hpke.recipient(suite, self._enc, key.seed, self._kind.info(head[:7]))
         self._rest = reader(self._kind, self._context.messages.open)
