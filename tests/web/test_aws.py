@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import base64
+import time
+from pathlib import Path
 from typing import Any
 
 import aws_encryption_sdk
+import httpx
 import pytest
 from aws_cryptographic_material_providers.mpl import AwsCryptographicMaterialProviders
 from aws_cryptographic_material_providers.mpl.config import MaterialProvidersConfig
@@ -13,9 +16,12 @@ from aws_cryptographic_material_providers.mpl.models import AesWrappingAlg, Crea
 from aws_encryption_sdk.identifiers import AlgorithmSuite, CommitmentPolicy
 
 from safelight.sealing.bhttp import decode_request, encode_response
+from safelight.sealing.keystore import KeyStore
 from safelight.sealing.messages import InnerResponse, header
 from safelight.sealing.padding import padded
-from tests.web.browser import Page, needs_chromium
+from tests.serving.conftest import encoded, squares
+from tests.serving.real import running
+from tests.web.browser import Page, Tap, needs_chromium
 
 pytestmark = [pytest.mark.chromium, needs_chromium]
 BODY = bytes(range(256)) * 1000
@@ -36,6 +42,42 @@ OPEN = """async (answer) => {
         return [status, headers, new TextDecoder().decode(body)];
     } catch (error) { return error.name }
 }"""
+
+
+DETECT = """async (name, key, picture) => {
+    const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+    const client = new safelight.SafelightClient({ aws: { name, bytes: bytes(key) } });
+    try {
+        const { default: model, models } = await client.models();
+        const answer = await client.detect(new Blob([bytes(picture)], { type: "image/png" }), { model });
+        return [models.length, answer.annotations, answer.sealedWith];
+    } catch (error) { return error.title }
+}"""
+
+
+def test_boxes_come_back_from_the_real_service(chromium: Any, project: Path, tmp_path: Path) -> None:
+    picture = base64.b64encode(encoded(squares(person=(16, 16)))).decode()
+    with running(project, tmp_path / "home", SAFELIGHT_SEALING__AWS__KINDS="aes-256") as service:
+        (shared,) = (
+            key for key in KeyStore(project / ".safelight/sealing", time.time).in_use() if key.kind == "aes-256"
+        )
+        tap = Tap(httpx.URL(service.url).port or 80)
+        context = chromium.new_context()
+        page = Page(context.new_page(), tap.url).open()
+        key = base64.b64encode(shared.secret).decode()
+        tap.forget()
+        count, (found,), sealed_with = page.call(DETECT, shared.name, key, picture)
+        assert count == 2 and sealed_with == f"safelight/{shared.name}"
+        assert (found["className"], found["box"]) == ("person", [16, 16, 24, 24])
+        assert b"POST /v1/detect HTTP/1.1" in tap.sent and b"application/vnd.aws-encryption-sdk" in tap.sent
+        assert not any(telling in tap.sent for telling in (b"\x89PNG", b"model=coco", b"image/png", shared.secret))
+        assert (
+            page.call(DETECT, shared.name, base64.b64encode(bytes(32)).decode(), picture)
+            == "The sealed message was refused"
+        )
+        assert {("POST", "/v1/models"), ("POST", "/v1/detect")} < set(page.requests)
+        context.close()
+        tap.close()
 
 
 class Service:
