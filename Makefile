@@ -23,6 +23,8 @@ run: $(READY) ## fetch, train, evaluate, export, register, package, and find the
 	@python -m pipelines.run $(if $(DEBUG),debug=$(DEBUG))
 
 test: $(READY) ## lint, types, import contracts and every test
+	@for folder in clients/web tests/interop; do \
+	  command -v npm >/dev/null && [ ! -d $$folder/node_modules ] && (cd $$folder && npm ci --ignore-scripts --silent) || true; done
 	@python -m pipelines.fetch || echo "No data: the tests that need it will be skipped, and say so."
 	@$(MAKE) --no-print-directory lint
 	@python -m pytest $(PYTEST_ARGS)
