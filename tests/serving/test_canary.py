@@ -29,7 +29,10 @@ from PIL import Image, PngImagePlugin
 from safelight.audit import read_public_key, verify
 from safelight.credentials import KeyFile
 from safelight.sealing import hpke
+from safelight.sealing.aws import AwsWrapper, raw_aes_keyring, raw_rsa_keyring
+from safelight.sealing.aws.message import seal
 from safelight.sealing.dates import write_date
+from safelight.sealing.keystore import KeyStore
 from safelight.sealing.messages import Headers, InnerRequest, InnerResponse
 from safelight.sealing.ohttp.client import OhttpWrapper
 from safelight.sealing.ohttp.config import KeyConfig, decode_keys
@@ -273,6 +276,24 @@ def send_sealed(http: httpx.Client) -> None:
         assert junk.status_code == 400
 
 
+def send_aws(http: httpx.Client, keys: Path) -> None:
+    """As AWS Encryption SDK messages, raw and in JSON, to a shared key and to a public one."""
+    by_kind = {key.kind: key for key in KeyStore(keys, time.time).in_use()}
+    shared = raw_aes_keyring(by_kind["aes-256"].name, by_kind["aes-256"].secret)
+    public = raw_rsa_keyring(by_kind["rsa-3072"].name, public=by_kind["rsa-3072"].public)
+    send_through(Sealing(http, AwsWrapper(shared, session_id=TEXT)))
+    send_through(Sealing(http, AwsWrapper(shared, json=True)))
+    send_through(Sealing(http, AwsWrapper(public)))
+    picture = AwsWrapper(shared, content="image").wrap(
+        InnerRequest("POST", "/v1/detect", ((b"content-type", b"image/png"),), PNG)
+    )
+    assert Sealing(http, AwsWrapper(shared)).post(picture.target, b"".join(picture.body), picture.headers).is_success
+    for named in ({"file_type": TEXT}, {TEXT: TEXT}, {"session_id": f"{TEXT}@example.org"}):
+        context = {"processing_stage": "request", "data_type": "http", **named}
+        message, _ = seal(TEXT.encode() * 10, shared, context)
+        assert http.post("/v1/detect", content=message, headers=dict(picture.headers)).status_code == 400
+
+
 def send_through(sealing: Sealing) -> None:
     """Every case, and every envelope that is to be refused."""
     for case in CASES:
@@ -326,9 +347,11 @@ def aftermath(traced: None, tmp_path_factory: pytest.TempPathFactory, private_ke
         send_plain(service, http)
         send_broken(service)
         send_sealed(http)
+        send_aws(http, project / ".safelight" / "sealing")
 
     project = lay_out(tmp_path_factory.mktemp("canary"), private_key)
-    yield asked(project, tmp_path_factory.mktemp("canary-home") / "home", ask)
+    both = {"SAFELIGHT_SEALING__AWS__KINDS": "aes-256,rsa-3072"}
+    yield asked(project, tmp_path_factory.mktemp("canary-home") / "home", ask, **both)
 
 
 def answers(aftermath: Aftermath) -> str:
@@ -374,7 +397,7 @@ def test_neither_log_nor_metrics_nor_audit_hold_a_canary(aftermath):
     kept = b"".join(path.read_bytes() for path in audit.iterdir())
     for text in (aftermath.metrics, aftermath.log, kept):
         assert len(text) > 1000 and not any(needle in text for needle in NEEDLES)
-    assert b'"protocol":"ohttp"' in kept and b'"status":415' in kept
+    assert b'"protocol":"ohttp"' in kept and b'"protocol":"aws-encryption-sdk"' in kept and b'"status":415' in kept
 
 
 def test_the_service_calls_nobody(aftermath):
