@@ -14,8 +14,8 @@ import json
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -65,7 +65,8 @@ class Key:
 class KeyStore:
     """The keys in a folder. now: seconds since the epoch.
 
-    Every method raises ConfigError when the folder or a key in it cannot be read, or others may read it.
+    Every method raises ConfigError when the folder or a key in it cannot be read or written, or others may read a key or
+    write to the folder.
     """
 
     def __init__(self, folder: Path, now: Callable[[], float]) -> None:
@@ -79,7 +80,7 @@ class KeyStore:
             lasting = {key.kind for key in self._read() if key.retires is None}
             for kind in kinds:
                 if kind not in lasting:
-                    self._make(kind)
+                    self._make(kind, _secret(kind))
 
     def in_use(self) -> tuple[Key, ...]:
         """The keys that have not retired, newest first. Looks into the folder at most once a second."""
@@ -95,23 +96,26 @@ class KeyStore:
 
     def rotate(self, kind: str, overlap_s: float) -> Key:
         """Make a new key; the others of its kind retire after `overlap_s`, or sooner where that was decided before."""
+        secret = _secret(kind)  # an RSA key takes a while: not while others wait
         with self._locked():
             self._erase_retired()
-            end = self._now() + overlap_s
-            for key in self._read():
-                if key.kind == kind and (key.retires is None or key.retires > end):
-                    self._write(Key(key.kind, key.number, key.secret, key.created, end))
-            return self._make(kind)
+            older = [key for key in self._read() if key.kind == kind]
+            new = self._make(kind, secret)  # first, so that there is one that lasts, whatever happens now
+            end = new.created + overlap_s
+            for key in older:
+                if key.retires is None or key.retires > end:
+                    self._write(replace(key, retires=end))
+            return new
 
     def retire(self, name: str) -> Key:
-        """Erase a key now, and make another if it was the last of its kind. Raises ConfigError for an unknown name."""
+        """Erase a key now, and make another if none of its kind is left that lasts. Raises ConfigError for an unknown name."""
         with self._locked():
             key = next((key for key in self._read() if key.name == name), None)
             if key is None:
                 raise ConfigError("Expected the name of a key that `list` shows.")
-            if not any(other.kind == key.kind and other != key for other in self._read()):
-                self._make(key.kind)
-            self._path(key).unlink()
+            if not any(one.kind == key.kind and one != key and one.retires is None for one in self._read()):
+                self._make(key.kind, _secret(key.kind))
+            self._erase(key)
             return key
 
     @contextmanager
@@ -124,6 +128,8 @@ class KeyStore:
             raise ConfigError(f"The folder of the sealing keys cannot be used ({type(error).__name__}).") from None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if self.folder.stat().st_mode & stat.S_IWOTH:
+                raise ConfigError("Everybody may write to the folder of the sealing keys: expected mode 700.")
             yield
         finally:
             os.close(descriptor)
@@ -141,28 +147,32 @@ class KeyStore:
             raise ConfigError(f"A sealing key cannot be read ({type(error).__name__}).") from None
         return tuple(sorted(keys, key=lambda key: (-key.created, key.number)))
 
-    def _make(self, kind: str) -> Key:
-        key = Key(kind, self._next_number(), _secret(kind), self._now())
+    def _make(self, kind: str, secret: bytes) -> Key:
+        key = Key(kind, self._next_number(), secret, self._now())
         self._write(key)
         return key
 
     def _next_number(self) -> int:
         """The one after the last that was given, so that a retired key's number does not soon mean another key."""
         taken = {key.number for key in self._read()}
-        counter = self.folder / _COUNTER
-        last = int(counter.read_text()) if counter.exists() else 0
+        last = self._last_number()
         number: int | None = next((n for n in (*range(last + 1, 256), *range(1, last + 1)) if n not in taken), None)
         if number is None:
             raise ConfigError("Expected fewer than 255 sealing keys in use: retire some.")
-        counter.write_text(str(number))
+        self._put(self.folder / _COUNTER, str(number))
         return number
 
+    def _last_number(self) -> int:
+        counter = self.folder / _COUNTER
+        try:
+            last = int(counter.read_bytes()) if counter.exists() else 0
+        except (OSError, ValueError):
+            last = -1
+        if not 0 <= last <= 255:
+            raise ConfigError("The file with the last number of a sealing key is damaged: expected 0 to 255.")
+        return last
+
     def _write(self, key: Key) -> None:
-        """Whole or not at all, and never readable by others."""
-        path = self._path(key)
-        scratch = path.with_suffix(".new")
-        with suppress(FileNotFoundError):
-            scratch.unlink()
         text = json.dumps(
             {
                 "kind": key.kind,
@@ -172,7 +182,13 @@ class KeyStore:
                 "retires": key.retires,
             }
         )
+        self._put(self._path(key), text)
+
+    def _put(self, path: Path, text: str) -> None:
+        """Whole or not at all, and never readable by others."""
+        scratch = path.with_suffix(".new")
         try:
+            scratch.unlink(missing_ok=True)
             with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
                 file.write(text)
                 file.flush()
@@ -184,7 +200,13 @@ class KeyStore:
     def _erase_retired(self) -> None:
         for key in self._read():
             if _retired(key, self._now()):
-                self._path(key).unlink()
+                self._erase(key)
+
+    def _erase(self, key: Key) -> None:
+        try:
+            self._path(key).unlink()
+        except OSError as error:
+            raise ConfigError(f"A sealing key cannot be erased ({type(error).__name__}).") from None
 
     def _path(self, key: Key) -> Path:
         return self.folder / f"{key.number:03d}-{key.kind}{_SUFFIX}"
@@ -222,6 +244,6 @@ def _load(path: Path) -> Key:
         expected = 32 if key.kind in ("x25519", "mlkem768-x25519", "aes-256") else len(key.secret)
         if key.kind not in KINDS or not 1 <= key.number <= 255 or len(key.secret) != expected or not key.public:
             raise ValueError
-    except (ValueError, KeyError, TypeError, binascii.Error):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError, binascii.Error):
         raise ConfigError("A sealing key is damaged.") from None
     return key

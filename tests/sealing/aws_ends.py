@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -40,7 +40,8 @@ def rsa_keyring() -> Keyring:
     return raw_rsa_keyring(rsa_key().name, public=rsa_key().public)
 
 
-def opener(*keys: Key, kms: Sequence[Keyring] = (), max_bytes: int = 1_000_000) -> AwsOpener:
+@cache  # reading an RSA key takes 0.1 s
+def opener(*keys: Key, kms: tuple[Keyring, ...] = (), max_bytes: int = 1_000_000) -> AwsOpener:
     return AwsOpener(lambda: keys or (AES,), ContextPolicy(), max_bytes=max_bytes, kms=kms)
 
 
