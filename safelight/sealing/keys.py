@@ -54,13 +54,20 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     rotate = commands.add_parser("rotate", help="make a new key; older ones of its kind retire after the overlap")
     rotate.add_argument("--kind", choices=KINDS, default="x25519")
-    rotate.add_argument("--overlap-h", type=float, default=24.0, help="hours (default: 24)")
+    rotate.add_argument("--overlap-h", type=_hours, default=24.0, help="hours, at most a year (default: 24)")
     commands.add_parser("list", help="show the keys in use, newest first; never the secrets")
     retire = commands.add_parser("retire", help="erase a key now")
     retire.add_argument("name")
     export = commands.add_parser("export", help="print what a client needs: a pin, a public key, or the shared AES key")
     export.add_argument("name")
     return parser
+
+
+def _hours(text: str) -> float:
+    hours = float(text)
+    if not 0 <= hours <= 366 * 24:
+        raise ValueError
+    return hours
 
 
 def _describe(key: Key) -> str:

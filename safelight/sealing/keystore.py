@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
+from math import isfinite
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
@@ -243,6 +244,8 @@ def _load(path: Path) -> Key:
         )
         expected = 32 if key.kind in ("x25519", "mlkem768-x25519", "aes-256") else len(key.secret)
         if key.kind not in KINDS or not 1 <= key.number <= 255 or len(key.secret) != expected or not key.public:
+            raise ValueError
+        if not isfinite(key.created) or not isfinite(key.retires or 0):
             raise ValueError
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError, binascii.Error):
         raise ConfigError("A sealing key is damaged.") from None

@@ -223,6 +223,8 @@ def break_document(document) -> dict[str, object]:
         "number without end": {**document, "number": float("inf")},
         "no time": {**document, "created": "today"},
         "no end": {**document, "retires": "never"},
+        "end of no number": {**document, "retires": float("nan")},
+        "time without end": {**document, "created": float("inf")},
         "missing key": {"kind": document["kind"]},
         "deep": "[" * 100_000,
         "other kind's secret": {**document, "kind": "rsa-3072"},
