@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Mapping
 
 from safelight.errors import SealBroken
@@ -11,6 +12,7 @@ from safelight.sealing.aws.context import CONTENT_TYPE, DATA_TYPE, HTTP, IN_REPL
 from safelight.sealing.messages import InnerResponse, header
 
 _LEAST_ANSWER = 4096
+_FINAL = re.compile(r"[2-5][0-9]{2}")
 
 
 def compose(response: InnerResponse, content: str, message_id: bytes) -> tuple[bytes, dict[str, str]]:
@@ -36,7 +38,7 @@ def check(context: Mapping[str, str], content: str, message_id: bytes) -> None:
     told = {key: context.get(key, "") for key in (DATA_TYPE, STATUS, CONTENT_TYPE)}
     if context != {**expected, **told} or told[DATA_TYPE] != _data_type(told[CONTENT_TYPE]):
         raise SealBroken()
-    if len(told[STATUS]) != 3 or not told[STATUS].isascii() or not told[STATUS].isdecimal() or told[STATUS] < "200":
+    if not _FINAL.fullmatch(told[STATUS]):
         raise SealBroken()
 
 
