@@ -28,6 +28,7 @@ TALKATIVE = (
     "httpcore",
     "botocore",
     "boto3",
+    "urllib3",
     "aws_encryption_sdk",
 )
 _SAYING_REPRS = "asyncio"

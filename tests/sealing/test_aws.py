@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import os
 import subprocess
@@ -26,7 +27,9 @@ from hypothesis import strategies as st
 from safelight.errors import ConfigError, SealBroken
 from safelight.sealing import bhttp
 from safelight.sealing.aws import AwsOpener, AwsWrapper, ContextPolicy, raw_aes_keyring, raw_rsa_keyring
+from safelight.sealing.aws.envelope import Json
 from safelight.sealing.aws.gateway import REPLY_KEY
+from safelight.sealing.aws.message import unseal
 from safelight.sealing.keystore import Key
 from safelight.sealing.messages import InnerRequest, InnerResponse
 from safelight.sealing.protocol import OuterRequest
@@ -354,6 +357,18 @@ def test_the_last_character_of_base64_has_one_spelling():
                 opened(opener(), json.dumps({"encrypted_data": one}).encode(), JSON)
 
 
+@given(st.text("AEIQgw18+/=\n", max_size=13))
+def test_base64_is_taken_in_the_one_spelling_that_encoding_gives(text):
+    """Whatever is taken is what its bytes are encoded to; and what they are encoded to is taken."""
+    try:
+        source, _ = Json().unpack(io.BytesIO(json.dumps({"encrypted_data": text}).encode()))
+    except SealBroken:
+        with pytest.raises((ValueError, AssertionError)):
+            assert base64.b64encode(base64.b64decode(text, validate=True)).decode() == text
+    else:
+        assert base64.b64encode(source.getvalue()).decode() == text
+
+
 # A key for the answer
 
 
@@ -372,10 +387,6 @@ def test_a_public_key_is_answered_under_the_key_that_came_along_or_not_at_all():
 
 
 def opened_answer(sealed: bytes, keyring) -> InnerResponse:
-    import io
-
-    from safelight.sealing.aws.message import unseal  # the client's own opening wants its request
-
     return bhttp.decode_response(unseal(io.BytesIO(sealed), (keyring,), dict).plain)
 
 

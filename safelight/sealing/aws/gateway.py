@@ -95,7 +95,6 @@ class _Opening:
         source, metadata = envelope.unpack(self._body)
         self._body = io.BytesIO()
         message = unseal(source, self._keyrings, self._policy.read)
-        source.close()
         agree(metadata, own(message.context))
         request, reply_key = _request(message, self._outer.path)
         if reply_key is None and not message.keyring.replies:

@@ -56,7 +56,7 @@ def seal(plain: bytes, keyring: Keyring, context: Mapping[str, str]) -> tuple[by
 
 
 def unseal(source: io.BytesIO, keyrings: Sequence[Keyring], read: Callable[[Mapping[str, str]], T]) -> Message[T]:
-    """Open all of `source`. read: checks the context, before any key is touched, and makes something of it.
+    """Open all of `source`, and close it. read: checks the context, before any key is touched, and makes something of it.
 
     Raises SealBroken.
     """
@@ -67,13 +67,16 @@ def unseal(source: io.BytesIO, keyrings: Sequence[Keyring], read: Callable[[Mapp
         if 0 < header.frame_length < _LEAST_FRAME_BYTES:
             raise SealBroken()
         at_once = header.frame_length or source.getbuffer().nbytes  # a message without frames is read in one piece
-        plain = b"".join(iter(lambda: decryptor.read(at_once), b""))
+        plain = io.BytesIO()
+        while piece := decryptor.read(at_once):
+            plain.write(piece)
         decryptor.close()  # fails unless the last frame, and the signature of a suite that signs, were there
     except Exception:
         raise SealBroken() from None
     if source.read(1):  # something follows that nobody authenticated
         raise SealBroken()
-    return Message(plain, header.encryption_context, chooser.declared, chooser.keyring, header.message_id)
+    source.close()
+    return Message(plain.getvalue(), header.encryption_context, chooser.declared, chooser.keyring, header.message_id)
 
 
 class _Chooser(CryptoMaterialsManagerFromMPL, Generic[T]):  # type: ignore[misc]  # the library is not typed
