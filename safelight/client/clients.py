@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import TypeVar, Unpack
+from typing import Any, TypeVar, Unpack
 
 import httpx
 import stamina
@@ -31,13 +31,7 @@ class Client:
         transport = network or httpx.HTTPTransport(trust_env=False)
         if session is not None:
             transport = SealingTransport(session, transport, relay=options.get("relay"))
-        self._http = httpx.Client(
-            base_url=base_url,
-            transport=transport,
-            timeout=options.get("timeout_s", 60.0),
-            headers=_headers(options),
-            trust_env=False,
-        )
+        self._http = httpx.Client(transport=transport, **_http_settings(base_url, options))
         self._attempts = options.get("attempts", 3)
 
     def __enter__(self) -> Client:
@@ -99,13 +93,7 @@ class AsyncClient:
         transport = network or httpx.AsyncHTTPTransport(trust_env=False)
         if session is not None:
             transport = AsyncSealingTransport(session, transport, relay=options.get("relay"))
-        self._http = httpx.AsyncClient(
-            base_url=base_url,
-            transport=transport,
-            timeout=options.get("timeout_s", 60.0),
-            headers=_headers(options),
-            trust_env=False,
-        )
+        self._http = httpx.AsyncClient(transport=transport, **_http_settings(base_url, options))
         self._attempts = options.get("attempts", 3)
 
     async def __aenter__(self) -> AsyncClient:
@@ -153,9 +141,14 @@ class AsyncClient:
         return call.result(response)
 
 
-def _headers(options: Options) -> dict[str, str]:
+def _http_settings(base_url: str, options: Options) -> dict[str, Any]:
     key = options.get("api_key")
-    return {} if key is None else {"authorization": f"Bearer {key}"}
+    return {
+        "base_url": base_url,
+        "timeout": options.get("timeout_s", 60.0),
+        "headers": {} if key is None else {"authorization": f"Bearer {key}"},
+        "trust_env": False,  # no proxy that the environment names gets to see who asks
+    }
 
 
 def _attempts(most: int):  # type: ignore[no-untyped-def]  # stamina does not export its type
