@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from safelight.errors import ConfigError
+from safelight.errors import ConfigError, UnknownKey
 from safelight.sealing.keys import gateway_keys
 from safelight.sealing.keystore import KEM_IDS, Key, KeyStore
 from safelight.sealing.ohttp.config import encode_keys
@@ -15,6 +15,8 @@ from safelight.sealing.ohttp.gateway import OhttpOpener
 from safelight.sealing.protocol import Opener
 from serving.privacy.replay import ReplayStore, open_store
 from serving.settings import AwsMessages, Settings
+
+_FORGET_AFTER_S = 60.0
 
 
 class Gate:
@@ -25,7 +27,9 @@ class Gate:
         self._max_bytes = settings.limits.envelope_bytes
         self._store = KeyStore(self.settings.keys, now)
         self._replay: ReplayStore | None = None
-        self._remembered: frozenset[str] = frozenset()
+        self._in_use: frozenset[str] = frozenset()
+        self._retired: frozenset[str] = frozenset()
+        self._retired_at = 0.0
         self._elsewhere: frozenset[str] = frozenset()
         self.openers: Sequence[Opener] = (
             OhttpOpener(lambda: gateway_keys(self._store.in_use()), chunked=self.settings.chunked),
@@ -62,11 +66,24 @@ class Gate:
         return encode_keys([key.config for key in gateway_keys(offered)])
 
     def first_time(self, key_id: str, token: bytes, until: float | None) -> bool:
-        """Whether an envelope was not seen before; it is from now on. May block. Raises ReplayStoreDown."""
+        """Whether an envelope was not seen before; it is from now on. May block.
+
+        Raises ReplayStoreDown, and UnknownKey for a key that retired while the envelope was on its way.
+        """
         if self._replay is None:
             raise ConfigError("Expected the gate to be loaded before the first request.")
         in_use = self._elsewhere | {key.name for key in self._store.in_use()}
-        if in_use != self._remembered:
-            self._replay.forget_keys(in_use)
-            self._remembered = in_use
+        if key_id not in in_use:
+            raise UnknownKey()
+        self._forget_retired(self._replay, in_use)
         return self._replay.reserve(key_id, token, until)
+
+    def _forget_retired(self, replay: ReplayStore, in_use: frozenset[str]) -> None:
+        """Forget the envelopes of keys that have been out of use for a while. Not at once: another worker, which looks into
+        the folder a little later, may still open with such a key, or may have made one that is not seen here yet."""
+        now = self.now()
+        if in_use != self._in_use:
+            self._in_use, self._retired, self._retired_at = in_use, replay.undated() - in_use, now
+        elif self._retired and now - self._retired_at > _FORGET_AFTER_S:
+            replay.forget(self._retired)
+            self._retired = frozenset()

@@ -6,9 +6,12 @@ the store fails the request is refused. Knows nothing of protocols.
 
 from __future__ import annotations
 
+import fcntl
+import os
 import sqlite3
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,14 +23,17 @@ _PREFIX = "safelight:seen:"
 
 
 class ReplayStore(Protocol):
-    """A memory of tokens. Both methods raise ReplayStoreDown; they may block, and are called from threads."""
+    """A memory of tokens. All methods raise ReplayStoreDown; they may block, and are called from threads."""
 
     def reserve(self, key_id: str, token: bytes, until: float | None) -> bool:
         """True when the token was not there, and is from now on. until: seconds since the epoch; None: while the key
         is in use."""
 
-    def forget_keys(self, in_use: Collection[str]) -> None:
-        """Forget what was kept for keys that are not in use any more."""
+    def undated(self) -> frozenset[str]:
+        """The keys for which tokens are kept for as long as they are in use."""
+
+    def forget(self, key_ids: Collection[str]) -> None:
+        """Forget the undated tokens of keys that are not in use any more."""
 
 
 class SqliteReplay:
@@ -39,15 +45,19 @@ class SqliteReplay:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             path.touch(mode=0o600)
             self._db = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = NORMAL")  # survives a killed process; a power cut may lose the last
-            self._db.execute(
-                "CREATE TABLE IF NOT EXISTS seen (key_id TEXT, token BLOB, until REAL, PRIMARY KEY (key_id, token))"
-                " WITHOUT ROWID"
-            )
-            self._db.execute("CREATE INDEX IF NOT EXISTS seen_until ON seen (until) WHERE until IS NOT NULL")
+            with _alone(path.with_name(f"{path.name}-lock")):  # SQLite does not wait for a change of the journal's mode
+                self._prepare()
         except (OSError, sqlite3.Error) as error:
             raise ConfigError(f"The replay store cannot be opened ({type(error).__name__}).") from None
+
+    def _prepare(self) -> None:
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = NORMAL")  # survives a killed process; a power cut may lose the last
+        self._db.execute(
+            "CREATE TABLE IF NOT EXISTS seen (key_id TEXT, token BLOB, until REAL, PRIMARY KEY (key_id, token))"
+            " WITHOUT ROWID"
+        )
+        self._db.execute("CREATE INDEX IF NOT EXISTS seen_until ON seen (until) WHERE until IS NOT NULL")
 
     def reserve(self, key_id: str, token: bytes, until: float | None) -> bool:
         now = self._now()
@@ -61,12 +71,19 @@ class SqliteReplay:
             except sqlite3.Error:
                 raise ReplayStoreDown() from None
 
-    def forget_keys(self, in_use: Collection[str]) -> None:
+    def undated(self) -> frozenset[str]:
         with self._lock:
             try:
-                known = [row[0] for row in self._db.execute("SELECT DISTINCT key_id FROM seen WHERE until IS NULL")]
-                for key_id in set(known) - set(in_use):
-                    self._db.execute("DELETE FROM seen WHERE key_id = ?", (key_id,))
+                rows = self._db.execute("SELECT DISTINCT key_id FROM seen WHERE until IS NULL").fetchall()
+            except sqlite3.Error:
+                raise ReplayStoreDown() from None
+        return frozenset(key_id for (key_id,) in rows)
+
+    def forget(self, key_ids: Collection[str]) -> None:
+        with self._lock:
+            try:
+                for key_id in key_ids:
+                    self._db.execute("DELETE FROM seen WHERE key_id = ? AND until IS NULL", (key_id,))
             except sqlite3.Error:
                 raise ReplayStoreDown() from None
 
@@ -93,12 +110,17 @@ class RedisReplay:
         except self._failures:
             raise ReplayStoreDown() from None
 
-    def forget_keys(self, in_use: Collection[str]) -> None:
-        kept = {f"{_PREFIX}undated:{key_id}".encode() for key_id in in_use}
+    def undated(self) -> frozenset[str]:
         try:
-            for name in self._redis.scan_iter(match=f"{_PREFIX}undated:*"):
-                if name not in kept:
-                    self._redis.delete(name)
+            names = list(self._redis.scan_iter(match=f"{_PREFIX}undated:*"))
+        except self._failures:
+            raise ReplayStoreDown() from None
+        return frozenset(name.decode().removeprefix(f"{_PREFIX}undated:") for name in names)
+
+    def forget(self, key_ids: Collection[str]) -> None:
+        try:
+            for key_id in key_ids:
+                self._redis.delete(f"{_PREFIX}undated:{key_id}")
         except self._failures:
             raise ReplayStoreDown() from None
 
@@ -122,9 +144,24 @@ class MemoryReplay:
             self._seen[key_id, token] = until
             return True
 
-    def forget_keys(self, in_use: Collection[str]) -> None:
+    def undated(self) -> frozenset[str]:
         with self._lock:
-            self._seen = {one: end for one, end in self._seen.items() if end is not None or one[0] in in_use}
+            return frozenset(key_id for (key_id, _), end in self._seen.items() if end is None)
+
+    def forget(self, key_ids: Collection[str]) -> None:
+        with self._lock:
+            self._seen = {one: end for one, end in self._seen.items() if end is not None or one[0] not in key_ids}
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """One at a time, among all processes that use the same file."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def open_store(where: str, now: Callable[[], float]) -> ReplayStore:

@@ -27,6 +27,7 @@ from serving.privacy.record import UNOPENED, record_of
 
 INNER_PREFIX = "/v1/"
 _KEYS_MAX_AGE_S = 300
+_CLOCKS_APART_S = 60
 _SLOW_BYTES = 256 * 1024  # opening more than this would hold up other requests: it is done in a thread
 _OWN_HEADERS = frozenset({b"host", b"content-length", b"expect"})
 _DROPPED = frozenset({b"content-length", b"date", b"server"})
@@ -110,7 +111,8 @@ class Sealed:
         if self._stale(opened):
             return self._date_problem()
         freshness_s = self._gate.settings.freshness_s
-        until = None if opened.sent_at is None else self._gate.now() + 2 * freshness_s
+        # A date may be ahead by as much as it may be behind, and other machines' clocks may be behind this one's.
+        until = None if opened.sent_at is None else self._gate.now() + 2 * freshness_s + _CLOCKS_APART_S
         try:
             first = await anyio.to_thread.run_sync(self._gate.first_time, opened.key_id, opened.token, until)
         except ReplayStoreDown as error:

@@ -76,7 +76,7 @@ def _start(folder: str, barrier) -> None:
 
 def test_eight_processes_that_start_at_once_make_one_key_of_each_kind(tmp_path):
     spawn = multiprocessing.get_context("forkserver")
-    barrier = spawn.Barrier(8)
+    barrier = spawn.Barrier(8, timeout=60)
     processes = [spawn.Process(target=_start, args=(str(tmp_path / "keys"), barrier)) for _ in range(8)]
     for process in processes:
         process.start()
