@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from urllib.parse import unquote
 
 import anyio
@@ -71,7 +72,10 @@ class Sealed:
             await self._app(scope, receive, send)
         else:
             async with self._turns:
-                await self._exchange(opener, outer, scope, receive, send)
+                refused = await self._exchange(opener, outer, scope, receive, send)
+            if refused is not None:  # waits without a turn: many of these must not keep others from being served
+                await self._until_the_next_step(refused.ended)
+                await refused.answer(scope, receive, send)
 
     def _keys(self, outer: OuterRequest) -> Response:
         if outer.method != "GET":
@@ -79,7 +83,10 @@ class Sealed:
         cache = {"cache-control": f"public, max-age={_KEYS_MAX_AGE_S}"}
         return Response(self._gate.key_configs(), headers=cache, media_type=KEYS_TYPE)
 
-    async def _exchange(self, opener: Opener, outer: OuterRequest, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _exchange(
+        self, opener: Opener, outer: OuterRequest, scope: Scope, receive: Receive, send: Send
+    ) -> _Refused | None:
+        """Returns what is still to be answered where the envelope was refused."""
         envelope = _Envelope(opener, outer, receive, self._max_bytes, self._linger_bytes)
         with anyio.move_on_after(self._timeout_s):
             await envelope.take_in()
@@ -91,10 +98,7 @@ class Sealed:
             opened = await anyio.to_thread.run_sync(envelope.open) if slow else envelope.open()
             refusal = await self._refusal(opened)
         except (SealBroken, UnknownKey) as error:
-            await self._until_the_next_step(ended)
-            known = UNKNOWN_KEY if isinstance(error, UnknownKey) else BROKEN
-            await known(scope, receive, send)
-            return
+            return _Refused(UNKNOWN_KEY if isinstance(error, UnknownKey) else BROKEN, ended)
         record.protocol, record.key_id = opened.protocol, opened.key_id
         sealing = _SealedAnswer(opened.sealer, send, self._gate.now, blocking=opener.blocking)
         if refusal is not None:
@@ -102,6 +106,7 @@ class Sealed:
         else:
             await self._app(_inner_scope(scope, opened), _Body(opened.request.body, receive), sealing.send)
         await sealing.close()
+        return None
 
     async def _refusal(self, opened: Opened) -> Response | None:
         """What is answered, sealed, in place of the application: the date is off, or the path leads elsewhere.
@@ -142,6 +147,14 @@ class Sealed:
         step_s = self._gate.settings.refusal_step_ms / 1000
         elapsed = self._clock() - ended
         await self._sleep(math.ceil(max(elapsed, 1e-9) / step_s) * step_s - elapsed)
+
+
+@dataclass(frozen=True)
+class _Refused:
+    """An answer, and when the request had ended that it refuses."""
+
+    answer: Response
+    ended: float
 
 
 class _Envelope:
