@@ -1,7 +1,7 @@
 """httpx transports that seal what passes through them, so that any httpx client talks sealed.
 
-Requests to `/v1/` paths are sealed; others (health, keys) hold nobody's data and pass as they are. Knows nothing of any
-one protocol.
+Requests to `/v1/` paths are sealed; others (health, keys) hold nobody's data and pass as they are, without credentials.
+Knows nothing of any one protocol.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ SEALED_PREFIX = "/v1/"
 _OUTER_ONLY = frozenset(
     {b"host", b"connection", b"content-length", b"transfer-encoding", b"user-agent", b"accept-encoding", b"accept"}
 )
+_CREDENTIALS = ("authorization", "cookie", "proxy-authorization")
 Steps = Generator[Sending, Received, InnerResponse | Received]
 
 
@@ -30,7 +31,7 @@ class SealingTransport(httpx.BaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         if not request.url.path.startswith(SEALED_PREFIX):
-            return self._network.handle_request(request)
+            return self._network.handle_request(_without_credentials(request))
         request.read()
         steps = self._session.exchange(_inner(request))
         answer = _advance(steps, None)
@@ -52,7 +53,7 @@ class AsyncSealingTransport(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         if not request.url.path.startswith(SEALED_PREFIX):
-            return await self._network.handle_async_request(request)
+            return await self._network.handle_async_request(_without_credentials(request))
         await request.aread()
         steps = self._session.exchange(_inner(request))
         answer = _advance(steps, None)
@@ -86,6 +87,13 @@ def _advance(steps: Steps, received: Received | None) -> Sending | InnerResponse
     except StopIteration as stop:
         answer: InnerResponse | Received = stop.value
         return answer
+
+
+def _without_credentials(request: httpx.Request) -> httpx.Request:
+    """They say who asks, to everybody on the way: they travel inside envelopes only."""
+    for name in _CREDENTIALS:
+        request.headers.pop(name, None)
+    return request
 
 
 def _inner(request: httpx.Request) -> InnerRequest:
