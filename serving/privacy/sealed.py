@@ -9,29 +9,25 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from urllib.parse import unquote
 
 import anyio
 import anyio.to_thread
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from safelight.errors import ReplayStoreDown, SafelightError, SealBroken, UnknownKey
-from safelight.sealing.dates import write_date
-from safelight.sealing.messages import Headers, InnerRequest
-from safelight.sealing.ohttp import DATE_PROBLEM, KEY_PROBLEM, KEYS_PATH, KEYS_TYPE
-from safelight.sealing.protocol import Opened, Opener, OuterRequest, Sealer
+from safelight.errors import ReplayStoreDown, SealBroken, UnknownKey
+from safelight.sealing.ohttp import DATE_PROBLEM, KEYS_PATH, KEYS_TYPE
+from safelight.sealing.protocol import Opened, Opener, OuterRequest
 from serving.api import problems
-from serving.privacy.context import Seal, sealed_scope
+from serving.privacy.channels import Body, Envelope, SealedAnswer, inner_scope, outer_request
 from serving.privacy.gate import Gate
 from serving.privacy.record import UNOPENED, record_of
+from serving.privacy.refusals import BROKEN, UNKNOWN_KEY
 
 INNER_PREFIX = "/v1/"
 _KEYS_MAX_AGE_S = 300
 _CLOCKS_APART_S = 60
 _SLOW_BYTES = 256 * 1024  # opening more than this would hold up other requests: it is done in a thread
-_OWN_HEADERS = frozenset({b"host", b"content-length", b"expect"})
-_DROPPED = frozenset({b"content-length", b"date", b"server"})
 
 
 class Sealed:
@@ -64,7 +60,7 @@ class Sealed:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        outer = _outer(scope)
+        outer = outer_request(scope)
         opener = next((opener for opener in self._gate.openers if opener.recognises(outer)), None)
         if outer.path == KEYS_PATH:
             await self._keys(outer)(scope, receive, send)
@@ -87,7 +83,7 @@ class Sealed:
         self, opener: Opener, outer: OuterRequest, scope: Scope, receive: Receive, send: Send
     ) -> _Refused | None:
         """Returns what is still to be answered where the envelope was refused."""
-        envelope = _Envelope(opener, outer, receive, self._max_bytes, self._linger_bytes)
+        envelope = Envelope(opener, outer, receive, self._max_bytes, self._linger_bytes)
         with anyio.move_on_after(self._timeout_s):
             await envelope.take_in()
         ended = self._clock()
@@ -100,11 +96,11 @@ class Sealed:
         except (SealBroken, UnknownKey) as error:
             return _Refused(UNKNOWN_KEY if isinstance(error, UnknownKey) else BROKEN, ended)
         record.protocol, record.key_id = opened.protocol, opened.key_id
-        sealing = _SealedAnswer(opened.sealer, send, self._gate.now, blocking=opener.blocking)
+        sealing = SealedAnswer(opened.sealer, send, self._gate.now, blocking=opener.blocking)
         if refusal is not None:
             await refusal(scope, receive, sealing.send)
         else:
-            await self._app(_inner_scope(scope, opened), _Body(opened.request.body, receive), sealing.send)
+            await self._app(inner_scope(scope, opened), Body(opened.request.body, receive), sealing.send)
         await sealing.close()
         return None
 
@@ -155,139 +151,3 @@ class _Refused:
 
     answer: Response
     ended: float
-
-
-class _Envelope:
-    """One sealed request as it comes in. Whatever fails on the way is told at the end, once all of it was received."""
-
-    def __init__(
-        self, opener: Opener, outer: OuterRequest, receive: Receive, max_bytes: int, linger_bytes: int
-    ) -> None:
-        self._receive, self._max_bytes, self._linger_bytes = receive, max_bytes, linger_bytes
-        self._failure: SafelightError | None = None
-        self._ended = False
-        self.size = 0
-        try:
-            self._opening = opener.begin(outer)
-        except (SealBroken, UnknownKey) as error:
-            self._failure = error
-
-    async def take_in(self) -> None:
-        """Receive to the end, or to more than is allowed."""
-        while not self._ended and self.size <= self._max_bytes + self._linger_bytes:
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
-                return
-            data = message.get("body", b"")
-            self.size += len(data)
-            if self.size > self._max_bytes:
-                self._failure = SealBroken()
-            self._feed(data)
-            self._ended = not message.get("more_body", False)
-
-    def open(self) -> Opened:
-        """Raises SealBroken or UnknownKey."""
-        if not self._ended and self._failure is None:
-            self._failure = SealBroken()
-        if self._failure is not None:
-            raise self._failure
-        return self._opening.finish()
-
-    def _feed(self, data: bytes) -> None:
-        if self._failure is None and data:
-            try:
-                self._opening.feed(data)
-            except (SealBroken, UnknownKey) as error:
-                self._failure = error
-
-
-class _Body:
-    """The receive channel of an inner request: its body at once, then what happens to the outer connection."""
-
-    def __init__(self, body: bytes, outer: Receive) -> None:
-        self._body: bytes | None = body
-        self._outer = outer
-
-    async def __call__(self) -> Message:
-        if self._body is None:
-            return await self._outer()
-        body, self._body = self._body, None
-        return {"type": "http.request", "body": body, "more_body": False}
-
-
-class _SealedAnswer:
-    """The send channel of an inner request: seals what passes, and sends it on as soon as there is something sealed.
-
-    blocking: whether sealing works for long, or waits for another machine.
-    """
-
-    def __init__(self, sealer: Sealer, send: Send, now: Callable[[], float], *, blocking: bool) -> None:
-        self._sealer, self._send, self._now, self._blocking = sealer, send, now, blocking
-        self._started = self._ended = False
-
-    async def send(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            headers = tuple((bytes(name).lower(), bytes(value)) for name, value in message.get("headers", ()))
-            kept = tuple(line for line in headers if line[0] not in _DROPPED)
-            await self._pass_on(self._sealer.begin(message["status"], (*kept, (b"date", write_date(self._now())))))
-        elif message["type"] == "http.response.body":
-            sealed = self._sealer.write(message.get("body", b""))
-            if not message.get("more_body", False):
-                end = self._sealer.end
-                sealed += await anyio.to_thread.run_sync(end) if self._blocking else end()
-                self._ended = True
-            await self._pass_on(sealed)
-
-    async def close(self) -> None:
-        """Once the application is done: an answer that it did not finish is not finished here either."""
-        if not self._ended and not self._started:
-            await BROKEN_DOWN({"type": "http"}, _nothing, self._send)
-
-    async def _pass_on(self, sealed: bytes) -> None:
-        if not sealed and not self._ended:
-            return
-        if not self._started:
-            self._started = True
-            headers = [(b"content-type", self._sealer.media_type.encode()), (b"cache-control", b"no-store")]
-            if self._ended:
-                headers.append((b"content-length", str(len(sealed)).encode()))
-            await self._send({"type": "http.response.start", "status": 200, "headers": headers})
-        await self._send({"type": "http.response.body", "body": sealed, "more_body": not self._ended})
-
-
-def _outer(scope: Scope) -> OuterRequest:
-    headers: Headers = tuple((bytes(name).lower(), bytes(value)) for name, value in scope["headers"])
-    content_type = next((value for name, value in headers if name == b"content-type"), b"").decode("latin-1")
-    media_type = content_type.partition(";")[0].strip().lower()
-    return OuterRequest(scope["method"], scope["path"], scope["query_string"].decode("latin-1"), media_type, headers)
-
-
-def _inner_scope(scope: Scope, opened: Opened) -> Scope:
-    request: InnerRequest = opened.request
-    headers = [line for line in request.headers if line[0] not in _OWN_HEADERS]
-    own = [(b"host", request.authority.encode()), (b"content-length", str(len(request.body)).encode())]
-    inner = {
-        **scope,
-        "method": request.method.upper(),
-        "path": unquote(request.path),
-        "raw_path": request.path.encode(),
-        "query_string": request.query.encode(),
-        "headers": headers + own,
-    }
-    return sealed_scope(inner, Seal(opened.protocol, opened.key_id))
-
-
-async def _nothing() -> Message:
-    return {"type": "http.disconnect"}
-
-
-def _fixed(status: int, type_: str, title: str, detail: str) -> Response:
-    """A refusal that is the same bytes for everybody: it has no request id."""
-    problem = problems.Problem(type=type_, title=title, status=status, detail=detail, request_id="")
-    body = problem.model_dump_json(exclude={"request_id"})
-    return problems.Refusal(body, status, {"cache-control": "no-store"}, problem)
-
-
-BROKEN = _fixed(400, f"{problems.DOCS}#seal-broken", SealBroken.title, SealBroken().detail)
-UNKNOWN_KEY = _fixed(400, KEY_PROBLEM, UnknownKey.title, UnknownKey().detail)
-BROKEN_DOWN = _fixed(500, f"{problems.DOCS}#internal-server-error", "Internal Server Error", "The answer broke off.")

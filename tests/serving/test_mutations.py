@@ -26,7 +26,8 @@ from safelight.sealing.ohttp.client import OhttpWrapper, _AnswerOpening
 from safelight.sealing.ohttp.framing import CHUNKED, WHOLE
 from serving.privacy.gate import Gate
 from serving.privacy.replay import MemoryReplay
-from serving.privacy.sealed import BROKEN, UNKNOWN_KEY, Sealed
+from serving.privacy.refusals import BROKEN, UNKNOWN_KEY
+from serving.privacy.sealed import Sealed
 from tests.serving.conftest import encoded, squares
 
 PICTURE = encoded(squares(person=(8, 8)))
