@@ -14,10 +14,10 @@ import anyio
 import anyio.to_thread
 
 from harness.ways import PATH
-from safelight.sealing import hpke
+from safelight.sealing.keys import gateway_keys
+from safelight.sealing.keystore import KINDS, Key, KeyStore
 from safelight.sealing.messages import InnerRequest
 from safelight.sealing.ohttp.client import OhttpWrapper
-from safelight.sealing.ohttp.config import GatewayKey, KeyConfig
 from safelight.sealing.ohttp.gateway import OhttpOpener
 from safelight.sealing.protocol import Opened, Opener, OuterRequest, Wrapper
 from serving.privacy.replay import MemoryReplay, ReplayStore, SqliteReplay
@@ -27,17 +27,31 @@ _ANSWER = (b'{"boxes":' + b"[1,2,3,4]," * 400)[:4000]
 Ends = tuple[Wrapper, Opener]
 
 
-def both_ends() -> dict[str, Ends]:
+def both_ends(folder: Path) -> dict[str, Ends]:
     """A client's and a service's end of each protocol that share a key, by the protocol's name in the results."""
-    ends: dict[str, Ends] = {}
-    for name, kem_id in (("ohttp", hpke.X25519), ("ohttp-mlkem768", hpke.MLKEM768_X25519)):
-        seed = os.urandom(32)
-        key = GatewayKey("bench", KeyConfig(1, kem_id, hpke.KEMS[kem_id].public_key(seed)), seed)
-        opener = OhttpOpener(lambda key=key: [key], chunked=True)
-        ends[name] = OhttpWrapper(key.config), opener
-        if kem_id == hpke.X25519:
-            ends[f"{name}-chunked"] = OhttpWrapper(key.config, chunk_above=0), opener
-    return ends
+    store = KeyStore(folder / "keys", time.time)
+    store.ensure(KINDS)
+    keys = {key.kind: key for key in store.in_use()}
+    opener = OhttpOpener(lambda: gateway_keys(store.in_use()), chunked=True)
+    x25519, hybrid = (key.config for key in gateway_keys((keys["x25519"], keys["mlkem768-x25519"])))
+    return {
+        "ohttp": (OhttpWrapper(x25519), opener),
+        "ohttp-chunked": (OhttpWrapper(x25519, chunk_above=0), opener),
+        "ohttp-mlkem768": (OhttpWrapper(hybrid), opener),
+    } | _aws_ends(store, keys)
+
+
+def _aws_ends(store: KeyStore, keys: Mapping[str, Key]) -> dict[str, Ends]:
+    """With a shared AES key, and with an RSA key whose public half the client has."""
+    from safelight.sealing import aws
+
+    opener = aws.AwsOpener(store.in_use, aws.ContextPolicy(), max_bytes=1 << 30)
+    opener.load()
+    shared, pair = keys["aes-256"], keys["rsa-3072"]
+    return {
+        "aws-encryption-sdk": (aws.AwsWrapper(aws.raw_aes_keyring(shared.name, shared.secret)), opener),
+        "aws-encryption-sdk-rsa": (aws.AwsWrapper(aws.raw_rsa_keyring(pair.name, public=pair.public)), opener),
+    }
 
 
 def costs(ends: Ends, body: bytes, repeats: int) -> dict[str, float]:

@@ -11,13 +11,14 @@ import matplotlib
 matplotlib.use("agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 NAMES = {
     "plain": ("plain", "#888888"),
     "ohttp": ("Oblivious HTTP", "#0072B2"),
     "ohttp-chunked": ("Oblivious HTTP, chunked", "#009E73"),
     "aws-encryption-sdk": ("AWS Encryption SDK", "#D55E00"),
+    "aws-encryption-sdk-rsa": ("AWS Encryption SDK, RSA", "#E69F00"),
     "ohttp-mlkem768": ("Oblivious HTTP, ML-KEM-768 + X25519", "#CC79A7"),
 }
 """Label and colour of each way; Okabe & Ito's colours, which colour-blind readers tell apart."""
@@ -45,7 +46,9 @@ def draw(measured: Mapping[str, Any], path: Path) -> None:
         _latency(middle, by_picture)
         _opening(right, measured)
         handles = {text: handle for axes in (middle, right) for handle, text in zip(*axes.get_legend_handles_labels())}  # noqa: B905
-        figure.legend(handles.values(), handles.keys(), loc="lower center", ncol=5, frameon=False)
+        figure.legend(
+            handles.values(), handles.keys(), loc="lower center", ncol=6, frameon=False, fontsize=9, columnspacing=1.4
+        )
         machine = measured["machine"]
         figure.text(
             0.008, 0.975,
@@ -74,6 +77,7 @@ def _against_plain(axes: Axes, by_picture: Mapping[str, Any]) -> None:
     axes.annotate("goal", (at + 0.45, 100 * (GOAL - 1)), (3, 0), textcoords="offset points", va="center", fontsize=8.5)
     axes.axhline(0, color="#888888", lw=1)
     axes.set_xticks(range(len(by_picture)), list(by_picture))
+    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], integer=True))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:+.0f} %" if value else "0 %"))
     axes.set(title="Latency (p50) beyond plain, 95 % interval", xlabel="picture")
 

@@ -87,7 +87,7 @@ def running(network: Network, scratch: Path, cores: Cores) -> Iterator[Service]:
         "SAFELIGHT_RUNTIME__THREADS": str(len(cores.service)),
         "SAFELIGHT_RATES__LIMIT": _UNLIMITED,
         "SAFELIGHT_RATES__SEALED_ANONYMOUS": _UNLIMITED,
-        "SAFELIGHT_SEALING__KINDS": "x25519,mlkem768-x25519",
+        "SAFELIGHT_SEALING__AWS__KINDS": "aes-256",
         "BENTOML_HOME": str(scratch / "bentoml"),
     }
     mine = os.sched_getaffinity(0)

@@ -11,7 +11,9 @@ from typing import Any
 import httpx
 
 from harness.service import Service
+from safelight.sealing.aws import AwsWrapper, Keyring, raw_aes_keyring
 from safelight.sealing.dates import write_date
+from safelight.sealing.keystore import KeyStore
 from safelight.sealing.messages import InnerRequest, InnerResponse
 from safelight.sealing.ohttp import KEYS_PATH
 from safelight.sealing.ohttp.client import OhttpWrapper
@@ -60,7 +62,15 @@ def ways_of(service: Service) -> dict[str, Way]:
         "plain": plain,
         "ohttp": sealed(OhttpWrapper(x25519)),
         "ohttp-chunked": sealed(OhttpWrapper(x25519, chunk_above=0)),
+        "aws-encryption-sdk": sealed(AwsWrapper(_shared_keyring(service))),
     }
+
+
+def _shared_keyring(service: Service) -> Keyring:
+    """Of the AES key that the service made when it started, and shares with its clients."""
+    keys = KeyStore(service.folder / ".safelight/sealing", time.time).in_use()
+    shared = next(key for key in keys if key.kind == "aes-256")
+    return raw_aes_keyring(shared.name, shared.secret)
 
 
 def _unseal(outgoing: Outgoing, status: int, media_type: str, body: bytes) -> Any:
