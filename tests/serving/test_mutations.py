@@ -25,8 +25,8 @@ from safelight.sealing.messages import InnerRequest
 from safelight.sealing.ohttp.client import OhttpWrapper, _AnswerOpening
 from safelight.sealing.ohttp.framing import CHUNKED, WHOLE
 from serving.privacy.gate import Gate
-from serving.privacy.replay import MemoryReplay
 from serving.privacy.refusals import BROKEN, UNKNOWN_KEY
+from serving.privacy.replay import MemoryReplay
 from serving.privacy.sealed import Sealed
 from tests.serving.conftest import encoded, squares
 
