@@ -88,13 +88,15 @@ class AwsMessages(_Frozen):
 
 class Sealing(_Frozen):
     """keys: folder of the private keys. kinds: of key that Oblivious HTTP offers, preferred first. chunked:
-    whether chunked requests are taken. freshness_s: how far a request's date may be off. replay: where accepted
+    whether chunked requests are taken. freshness_s: how far a request's date may be off. require_date:
+    whether one without a date is turned away. replay: where accepted
     envelopes are remembered: memory, a Redis URL or an SQLite file. refusal_step_ms: refusals leave at multiples of it."""
 
     keys: RootedPath
     kinds: tuple[Literal["x25519", "mlkem768-x25519"], ...] = Field(min_length=1)
     chunked: bool
     freshness_s: float = Field(gt=0, le=3600)
+    require_date: bool
     replay: Annotated[str, Field(min_length=1), AfterValidator(_rooted_unless_url)]
     refusal_step_ms: int = Field(ge=10, le=10_000)
     aws: AwsMessages

@@ -20,7 +20,8 @@ CHUNK_ABOVE = 1024 * 1024
 class Options(TypedDict, total=False):
     """seal: the protocol that seals requests and answers (default: ohttp); None sends plaintext, to this machine or over
     https only. pins: fingerprints of the keys to trust (`python -m safelight.sealing.keys export` prints one); without
-    them keys are taken from this machine or over https only. keyring: what aws-encryption-sdk seals with, see
+    them keys are taken from this machine or over https only. keys: the service's key configurations
+    (application/ohttp-keys), had by other means, so that they are not fetched. keyring: what aws-encryption-sdk seals with, see
     `safelight.sealing.aws`. relay: URL of an Oblivious HTTP relay, so that the service does not see the client's address.
     chunk_above: larger bodies go in chunks, None for never. api_key: travels inside the envelope. timeout_s: for
     connecting, and for each wait for data. attempts: how often a request is sent at most, while its failure may pass by
@@ -28,6 +29,7 @@ class Options(TypedDict, total=False):
 
     seal: Literal["ohttp", "aws-encryption-sdk"] | None
     pins: Collection[str]
+    keys: bytes | None
     keyring: Any
     relay: str | None
     chunk_above: int | None
@@ -48,11 +50,11 @@ def session_of(url: httpx.URL, options: Options) -> Session | None:
             raise ConfigError("Expected https, or an address of this machine: pictures must not travel in the clear.")
         return None
     if seal == "ohttp":
-        if not safe and not pins:
-            raise ConfigError(
-                "Expected https, an address of this machine, or pins: others could put in their own keys."
-            )
-        return OhttpSession(pins=pins, chunk_above=options.get("chunk_above", CHUNK_ABOVE), now=time.time)
+        keys = options.get("keys")
+        if not (safe or pins or keys):
+            raise ConfigError("Expected https, an address of this machine, pins or keys: others could put in theirs.")
+        above = options.get("chunk_above", CHUNK_ABOVE)
+        return OhttpSession(pins=pins, keys=keys, chunk_above=above, now=time.time)
     if seal == "aws-encryption-sdk":
         if options.get("keyring") is None:
             raise ConfigError("Expected a keyring for aws-encryption-sdk, see safelight.sealing.aws.")

@@ -125,7 +125,10 @@ class Sealed:
         return None
 
     def _stale(self, opened: Opened) -> bool:
-        return opened.sent_at is not None and abs(self._gate.now() - opened.sent_at) > self._gate.settings.freshness_s
+        settings = self._gate.settings
+        if opened.sent_at is None:
+            return settings.require_date
+        return abs(self._gate.now() - opened.sent_at) > settings.freshness_s
 
     def _date_problem(self) -> Response:
         """RFC 9458, section 6.5.2: the answer's Date header lets the client correct its clock."""

@@ -61,10 +61,9 @@ def test_neither_sees_what_the_other_sees(settings, make_app, chunk_above):
         with served(relay, RELAY) as relay_url:
             keys = httpx.get(f"{gateway_url}/ohttp-keys").content  # by another way: somebody publishes them
             gateway.peers.clear(), gateway.headers.clear()
-            network = Published(keys, httpx.HTTPTransport(local_address=CLIENT))
-            with Client(
-                gateway_url, network, relay=relay_url, chunk_above=chunk_above, api_key=CANARY, timeout_s=20
-            ) as client:
+            network = httpx.HTTPTransport(local_address=CLIENT)
+            given = {"keys": keys, "relay": relay_url, "chunk_above": chunk_above, "api_key": CANARY}
+            with Client(gateway_url, network, **given) as client:
                 assert client.detect(squares(person=(8, 8))).counts == {"person": 1}
                 client.detect(picture, model="tree-crowns")
     assert set(gateway.peers) == {RELAY} and CLIENT not in gateway.peers
@@ -74,15 +73,3 @@ def test_neither_sees_what_the_other_sees(settings, make_app, chunk_above):
     assert len(relay.seen) == 4
     for secret in (b"IHDR", b"IDAT", b"person", b"tree-crowns", b"/v1/detect", CANARY.encode(), picture[60:80]):
         assert secret not in passed
-
-
-class Published(httpx.BaseTransport):
-    """Key configurations that the client has by other means; everything else goes over the network."""
-
-    def __init__(self, keys: bytes, network: httpx.BaseTransport) -> None:
-        self.keys, self.network = keys, network
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        if request.url.path == "/ohttp-keys":
-            return httpx.Response(200, headers={"content-type": "application/ohttp-keys"}, content=self.keys)
-        return self.network.handle_request(request)

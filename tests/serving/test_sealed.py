@@ -159,6 +159,14 @@ def test_a_date_that_is_off_is_a_sealed_problem_with_the_right_date(sealed_only,
     assert abs(read_date(header(answer.headers, b"date")) - time.time()) < 60
 
 
+def test_a_date_can_be_required(settings, make_client, configs):
+    sealing = settings.sealing.model_copy(update={"require_date": True})
+    client = make_client(settings.model_copy(update={"sealing": sealing}))
+    answer = call(client, OhttpWrapper(configs[0]), request(date=False))
+    assert answer.status == 400 and json.loads(answer.body)["type"] == DATE_PROBLEM
+    assert call(client, OhttpWrapper(configs[0]), request()).status == 200
+
+
 @pytest.mark.parametrize("date", [True, False])
 def test_replays_are_refused_with_and_without_a_date(sealed_only, configs, date):
     outgoing = OhttpWrapper(configs[0], chunk_above=0).wrap(request(date=date))

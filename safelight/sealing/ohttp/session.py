@@ -14,23 +14,31 @@ from safelight.sealing.dates import read_date, write_date
 from safelight.sealing.messages import InnerRequest, InnerResponse, header
 from safelight.sealing.ohttp import DATE_PROBLEM, KEY_PROBLEM, KEYS_PATH, KEYS_TYPE
 from safelight.sealing.ohttp.client import OhttpWrapper
-from safelight.sealing.ohttp.config import KeyConfig, decode_keys
+from safelight.sealing.ohttp.config import decode_keys
 from safelight.sealing.protocol import Received, Sending
 
-_PAST_CACHES = (
-    (b"cache-control", b"no-cache"),
-)  # keys may be cached for minutes; those just refused are not wanted again
+# Keys may be cached for minutes; those just refused are not wanted again.
+_PAST_CACHES = ((b"cache-control", b"no-cache"),)
 _PREFERENCE = (hpke.MLKEM768_X25519, hpke.X25519)
 
 
 class OhttpSession:
     """pins: fingerprints of the key configurations that are trusted; none: whatever the gateway says, which the caller
-    allows only where nobody can put in other keys (https, or this machine). chunk_above: bodies of more bytes go in
-    chunks, None for never. now: seconds since the epoch."""
+    allows only where nobody can put in other keys (https, or this machine). keys: a document of key configurations that is
+    used in place of what the gateway says now. chunk_above: bodies of more bytes go in chunks, None for never. now: seconds
+    since the epoch. Raises SealBroken or KeyNotTrusted for a document that cannot be used."""
 
-    def __init__(self, *, pins: Collection[str], chunk_above: int | None, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        *,
+        pins: Collection[str],
+        chunk_above: int | None,
+        now: Callable[[], float],
+        keys: bytes | None = None,
+    ) -> None:
         self._pins, self._chunk_above, self._now = frozenset(pin.lower() for pin in pins), chunk_above, now
-        self._wrapper: OhttpWrapper | None = None
+        self._fetches = keys is None
+        self._wrapper = None if keys is None else self._wrapper_for(keys)
         self._clock_off_s = 0.0
 
     def exchange(self, request: InnerRequest) -> Generator[Sending, Received, InnerResponse | Received]:
@@ -40,15 +48,16 @@ class OhttpSession:
         """
         refetched = corrected = False
         while True:
-            if self._wrapper is None:
+            wrapper = self._wrapper
+            if wrapper is None:
                 received = yield Sending("GET", KEYS_PATH, _PAST_CACHES if refetched else ())
                 if received.media_type != KEYS_TYPE or received.status != 200:
                     return received
-                self._wrapper = OhttpWrapper(self._trusted(received.body), chunk_above=self._chunk_above)
-            outgoing = self._wrapper.wrap(self._dated(request))
+                wrapper = self._wrapper = self._wrapper_for(received.body)
+            outgoing = wrapper.wrap(self._dated(request))
             received = yield Sending("POST", outgoing.target, outgoing.headers, outgoing.body)
             if received.media_type != outgoing.answer_type:
-                if not refetched and _problem_type(received) == KEY_PROBLEM:
+                if self._fetches and not refetched and _problem_type(received) == KEY_PROBLEM:
                     self._wrapper, refetched = None, True
                     continue
                 return received
@@ -60,14 +69,15 @@ class OhttpSession:
                     continue
             return response
 
-    def _trusted(self, document: bytes) -> KeyConfig:
-        """The best configuration that may be used. Raises KeyNotTrusted or SealBroken."""
+    def _wrapper_for(self, document: bytes) -> OhttpWrapper:
+        """For the best configuration that may be used. Raises KeyNotTrusted or SealBroken."""
         configs = decode_keys(document)
         if self._pins:
             configs = [config for config in configs if config.fingerprint in self._pins]
         if not configs:
             raise KeyNotTrusted("Expected one of the pinned keys; the gateway offers others only.")
-        return min(configs, key=lambda config: _PREFERENCE.index(config.kem_id))
+        best = min(configs, key=lambda config: _PREFERENCE.index(config.kem_id))
+        return OhttpWrapper(best, chunk_above=self._chunk_above)
 
     def _dated(self, request: InnerRequest) -> InnerRequest:
         date = write_date(self._now() + self._clock_off_s)
