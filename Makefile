@@ -14,7 +14,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export ORT_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint serve ui web bench lock clean
+.PHONY: help setup run test fuzz lint serve ui web bench lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ test: $(READY) ## lint, types, import contracts and every test
 	@python -m pipelines.fetch || echo "No data: the tests that need it will be skipped, and say so."
 	@$(MAKE) --no-print-directory lint
 	@python -m pytest $(PYTEST_ARGS)
+
+fuzz: $(READY) ## fuzz the parsers of sealed messages for a minute (FUZZ_S=10 seconds each)
+	@python -m tests.fuzz.run all $(or $(FUZZ_S),10)
 
 lint: $(READY) ## style, types and import contracts
 	@ruff check .
