@@ -11,54 +11,53 @@ import subprocess
 import sys
 from pathlib import Path
 
-try:
-    import atheris
-except ImportError:
-    sys.exit(
-        "atheris is not installed: it is there for Linux on x86-64 only. tests/fuzz/test_corpus.py runs without it."
-    )
-
-with atheris.instrument_imports(include=["safelight.sealing", "email", "json"]):
-    from tests.fuzz.targets import MOST_BYTES, TARGETS
-
 HERE = Path(__file__).parent
 FOUND = HERE.parent.parent / "outputs" / "fuzz"
+NAMES = sorted(folder.name for folder in (HERE / "corpus").iterdir())
 
 
 def fuzz(name: str, seconds: str) -> None:
     """One target, in this process, which it ends."""
-    found = FOUND / name
-    found.mkdir(parents=True, exist_ok=True)
-    limits = [f"-max_total_time={seconds}", f"-max_len={MOST_BYTES}", "-timeout=5", "-rss_limit_mb=2048"]
+    try:
+        import atheris
+    except ImportError:
+        sys.exit(
+            "atheris is not installed: it is there for Linux on x86-64. tests/fuzz/test_corpus.py runs without it."
+        )
+    with atheris.instrument_imports(include=["safelight.sealing", "email", "json"]):
+        from tests.fuzz.targets import MOST_BYTES, TARGETS
 
     def call(data: bytes) -> None:
         TARGETS[name](data)
 
+    found = FOUND / name
+    found.mkdir(parents=True, exist_ok=True)
+    limits = [f"-max_total_time={seconds}", f"-max_len={MOST_BYTES}", "-timeout=5", "-rss_limit_mb=2048"]
     places = [f"-artifact_prefix={found}/finding-", str(found), str(HERE / "corpus" / name)]
     atheris.Setup([sys.argv[0], *limits, *places], call)
     atheris.Fuzz()
 
 
 def fuzz_all(seconds: str) -> int:
-    """Every target in a process of its own; one line each, all that it said where it found something."""
+    """Every target in a process of its own; one line each, and what it said where it found something."""
     failed = 0
-    for name in TARGETS:
+    for name in NAMES:
         done = subprocess.run(
             [sys.executable, "-m", "tests.fuzz.run", name, seconds], capture_output=True, text=True, check=False
         )
         said = done.stdout + done.stderr
         runs = re.search(r"^Done (\d+) runs", said, re.MULTILINE)
-        print(
-            f"{name:<8} " + (f"{int(runs[1]):,} runs, nothing found" if runs else f"FOUND SOMETHING\n{said[-4000:]}"),
-            flush=True,
-        )
-        failed += runs is None or done.returncode != 0
-    return min(failed, 1)
+        if runs is not None and done.returncode == 0:
+            print(f"{name:<8} {int(runs[1]):,} runs, nothing found", flush=True)
+        else:
+            failed = 1
+            print(f"{name:<8} stopped:\n{said[-4000:]}", flush=True)
+    return failed
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3 or sys.argv[1] not in {*TARGETS, "all"} or not sys.argv[2].isdecimal():
-        sys.exit(f"Usage: python -m tests.fuzz.run {'|'.join(TARGETS)}|all SECONDS")
+    if len(sys.argv) != 3 or sys.argv[1] not in {*NAMES, "all"} or not sys.argv[2].isdecimal():
+        sys.exit(f"Usage: python -m tests.fuzz.run {'|'.join(NAMES)}|all SECONDS")
     if sys.argv[1] == "all":
         sys.exit(fuzz_all(sys.argv[2]))
     fuzz(*sys.argv[1:])
