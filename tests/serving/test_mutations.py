@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -498,3 +499,17 @@ def test_waiting_refusals_keep_nobody_from_being_served(settings, tmp_path):
         return status
 
     assert anyio.run(run) == 200
+
+
+def test_keys_that_vanish_under_way_are_a_failure_that_tells_nothing(settings, make_app, portal, tmp_path):
+    """Nothing is opened with what was in memory, and neither folder nor error is named."""
+    sealing = settings.sealing.model_copy(update={"keys": tmp_path / "keys"})
+    service = Service(settings, tmp_path / "keys")
+    service.sealed = make_app(settings.model_copy(update={"sealing": sealing, "allow_plaintext": False}))
+    good = b"".join(OhttpWrapper(service.keys[0].config).wrap(request()).body)
+    shutil.rmtree(tmp_path / "keys")
+    time.sleep(1.1)  # the folder is looked into once a second
+    for path, method in (("/ohttp", "POST"), ("/ohttp-keys", "GET")):
+        status, _, body = portal.call(lambda p=path, m=method: service.post(good, WHOLE.request_type, path=p, method=m))
+        assert status == 500 and json.loads(body)["type"].endswith("#internal-server-error")
+        assert not any(secret in body for secret in (b"Traceback", b".py", b"folder", b"ConfigError", b"keys"))
