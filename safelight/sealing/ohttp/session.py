@@ -102,6 +102,6 @@ def _problem_type(received: Received) -> str | None:
         return None
     try:
         problem = json.loads(received.body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return str(problem.get("type")) if isinstance(problem, dict) else None
