@@ -102,20 +102,31 @@ def settings(bundles: Path, private_key: Path, tmp_path_factory: pytest.TempPath
     )
 
 
+class Clock:
+    """The time of day, moved on at will."""
+
+    def __init__(self) -> None:
+        self.ahead_s = 0.0
+
+    def __call__(self) -> float:
+        return time.time() + self.ahead_s
+
+
 @pytest.fixture(scope="session")
 def make_app() -> Callable[..., ASGIApp]:
-    """settings, a catalogue (loaded here unless given), listening addresses → the application."""
+    """settings, a catalogue (loaded here unless given), listening addresses, a clock for keys → the application."""
 
     def make(
         settings: Settings,
         catalogue: Catalogue | None = None,
         addresses: tuple[object, ...] = LOOPBACK,
         audit: Sink = UNAUDITED,
+        now: Callable[[], float] = time.time,
     ) -> ASGIApp:
         if catalogue is None:
             catalogue = catalogue_of(settings)
             catalogue.load()
-        gate = Gate(settings, now=time.time)
+        gate = Gate(settings, now=now)
         gate.load()
         ids = (f"{number:032x}" for number in itertools.count(1))
         access = Access(settings, listeners=lambda: addresses, now=time.time)  # type: ignore[arg-type,return-value]

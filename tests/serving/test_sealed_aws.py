@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 
 import httpx
 import pytest
@@ -14,7 +13,7 @@ from safelight.sealing.keystore import KeyStore
 from safelight.sealing.messages import InnerRequest
 from safelight.sealing.session import PlainSession
 from safelight.sealing.transport import SealingTransport
-from tests.serving.conftest import AppTransport, encoded, squares
+from tests.serving.conftest import AppTransport, Clock, encoded, squares
 
 URL = "http://127.0.0.1"
 PICTURE = encoded(squares(person=(8, 8)))
@@ -22,16 +21,21 @@ RAW = "application/vnd.aws-encryption-sdk"
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    return KeyStore(tmp_path_factory.mktemp("aws-keys") / "sealing", time.time)
+def clock():
+    return Clock()
 
 
 @pytest.fixture(scope="module")
-def app(settings, make_app, store):
+def store(tmp_path_factory, clock):
+    return KeyStore(tmp_path_factory.mktemp("aws-keys") / "sealing", clock)
+
+
+@pytest.fixture(scope="module")
+def app(settings, make_app, store, clock):
     """Takes sealed requests only, of both protocols."""
     aws = settings.sealing.aws.model_copy(update={"kinds": ("aes-256", "rsa-3072")})
     sealing = settings.sealing.model_copy(update={"keys": store.folder, "aws": aws})
-    return make_app(settings.model_copy(update={"allow_plaintext": False, "sealing": sealing}))
+    return make_app(settings.model_copy(update={"allow_plaintext": False, "sealing": sealing}), now=clock)
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +113,7 @@ def test_all_refusals_are_the_same_bytes_as_those_of_the_other_protocol(app, net
     assert json.loads(refusals[0][1])["type"].endswith("#seal-broken")
 
 
-def test_rotation_fails_no_request(network, store):
+def test_rotation_fails_no_request(network, store, clock):
     def client():
         key = next(key for key in store.in_use() if key.kind == "aes-256")
         return Client(
@@ -118,12 +122,12 @@ def test_rotation_fails_no_request(network, store):
 
     with client() as old:
         old.detect(PICTURE)
-        store.rotate("aes-256", overlap_s=2.0)
-        time.sleep(1.1)  # the service looks into the folder once a second
+        store.rotate("aes-256", overlap_s=60)
+        clock.ahead_s += 1.1  # the service looks into the folder once a second
         old.detect(PICTURE)
         with client() as new:
             new.detect(PICTURE)
-            time.sleep(1.5)
+            clock.ahead_s += 60
             new.detect(PICTURE)
             with pytest.raises(ApiError):
                 old.detect(PICTURE)

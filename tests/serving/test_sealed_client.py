@@ -14,23 +14,28 @@ from safelight.sealing import keystore
 from safelight.sealing.ohttp.config import decode_keys
 from safelight.sealing.ohttp.session import OhttpSession
 from safelight.sealing.transport import SealingTransport
-from tests.serving.conftest import AppTransport, encoded, squares
+from tests.serving.conftest import AppTransport, Clock, encoded, squares
 
 URL = "http://127.0.0.1"
 PICTURE = encoded(squares(person=(8, 8)))
 
 
 @pytest.fixture(scope="module")
-def keys(tmp_path_factory):
-    """The store that the application looks into."""
-    return keystore.KeyStore(tmp_path_factory.mktemp("own-keys") / "sealing", time.time)
+def clock():
+    return Clock()
 
 
 @pytest.fixture(scope="module")
-def sealed_app(settings, make_app, keys):
+def keys(tmp_path_factory, clock):
+    """The store that the application looks into."""
+    return keystore.KeyStore(tmp_path_factory.mktemp("own-keys") / "sealing", clock)
+
+
+@pytest.fixture(scope="module")
+def sealed_app(settings, make_app, keys, clock):
     """An application with keys of its own, that takes sealed requests only."""
     sealing = settings.sealing.model_copy(update={"keys": keys.folder})
-    return make_app(settings.model_copy(update={"allow_plaintext": False, "sealing": sealing}))
+    return make_app(settings.model_copy(update={"allow_plaintext": False, "sealing": sealing}), now=clock)
 
 
 class Recording(httpx.BaseTransport):
@@ -91,30 +96,30 @@ def test_the_asynchronous_client(sealed_app, portal):
     assert portal.call(use) == ("coco", {"person": 1}, b"\x89PNG", 2)
 
 
-def test_rotation_fails_no_request(network, keys, sealed_app):
+def test_rotation_fails_no_request(network, keys, clock):
     """A client that holds the old key goes on during the overlap, and fetches again once it has retired."""
     with Client(URL, network, attempts=1) as client:
         client.detect(PICTURE)
         old = decode_keys(network.inner.handle_request(httpx.Request("GET", f"{URL}/ohttp-keys")).content)
         for kind in ("x25519", "mlkem768-x25519"):
-            keys.rotate(kind, overlap_s=1.5)
-        time.sleep(1.1)  # the service looks into the folder once a second
+            keys.rotate(kind, overlap_s=60)
+        clock.ahead_s += 1.1  # the service looks into the folder once a second
         offered = decode_keys(network.inner.handle_request(httpx.Request("GET", f"{URL}/ohttp-keys")).content)
         assert not {one.number for one in offered} & {one.number for one in old}
         client.detect(PICTURE)
         assert [request.method for request in network.seen].count("GET") == 1
-        time.sleep(1.5)
+        clock.ahead_s += 60
         client.detect(PICTURE)
         assert [request.method for request in network.seen].count("GET") == 2
         client.detect(PICTURE)
 
 
-def test_a_key_retired_at_once_is_fetched_anew(network, keys):
+def test_a_key_retired_at_once_is_fetched_anew(network, keys, clock):
     with Client(URL, network, attempts=1) as client:
         client.detect(PICTURE)
         for key in keys.in_use():
             keys.retire(key.name)
-        time.sleep(1.1)
+        clock.ahead_s += 1.1
         client.detect(PICTURE)
         assert [request.url.path for request in network.seen[-3:]] == ["/ohttp", "/ohttp-keys", "/ohttp"]
 
