@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     rotate.add_argument("--kind", choices=KINDS, default="x25519")
     rotate.add_argument("--overlap-h", type=_hours, default=24.0, help="hours, at most a year (default: 24)")
     commands.add_parser("list", help="show the keys in use, newest first; never the secrets")
-    retire = commands.add_parser("retire", help="erase a key now")
+    retire = commands.add_parser("retire", help="delete a key now")
     retire.add_argument("name")
     export = commands.add_parser("export", help="print what a client needs: a pin, a public key, or the shared AES key")
     export.add_argument("name")

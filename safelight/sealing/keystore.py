@@ -1,6 +1,6 @@
 """Private keys on disk: one file each, mode 600, made on first use, several in use at a time.
 
-A key is in use from the moment it is made until it retires; then its file is erased. New requests are sealed to the newest
+A key is in use from the moment it is made until it retires; then its file is deleted. New requests are sealed to the newest
 of a kind, older ones still open what was sealed before. A change in the folder is noticed while the service runs. Knows
 nothing of what the keys are for.
 """
@@ -90,7 +90,7 @@ class KeyStore:
             changed = self._changed()
             if self._seen is None or self._seen[0] != changed or any(_retired(key, now) for key in self._keys):
                 with self._locked():
-                    self._erase_retired()
+                    self._delete_retired()
                     changed, self._keys = self._changed(), self._read()
             self._seen = changed, now
         return tuple(key for key in self._keys if not _retired(key, now))
@@ -99,7 +99,7 @@ class KeyStore:
         """Make a new key; the others of its kind retire after `overlap_s`, or sooner where that was decided before."""
         secret = _secret(kind)  # an RSA key takes a while: not while others wait
         with self._locked():
-            self._erase_retired()
+            self._delete_retired()
             older = [key for key in self._read() if key.kind == kind]
             new = self._make(kind, secret)  # first, so that there is one that lasts, whatever happens now
             end = new.created + overlap_s
@@ -109,14 +109,14 @@ class KeyStore:
             return new
 
     def retire(self, name: str) -> Key:
-        """Erase a key now, and make another if none of its kind is left that lasts. Raises ConfigError for an unknown name."""
+        """Delete a key now, and make another if none of its kind is left that lasts. Raises ConfigError for an unknown name."""
         with self._locked():
             key = next((key for key in self._read() if key.name == name), None)
             if key is None:
                 raise ConfigError("Expected the name of a key that `list` shows.")
             if not any(one.kind == key.kind and one != key and one.retires is None for one in self._read()):
                 self._make(key.kind, _secret(key.kind))
-            self._erase(key)
+            self._delete(key)
             return key
 
     @contextmanager
@@ -198,16 +198,16 @@ class KeyStore:
         except OSError as error:
             raise ConfigError(f"A sealing key cannot be written ({type(error).__name__}).") from None
 
-    def _erase_retired(self) -> None:
+    def _delete_retired(self) -> None:
         for key in self._read():
             if _retired(key, self._now()):
-                self._erase(key)
+                self._delete(key)
 
-    def _erase(self, key: Key) -> None:
+    def _delete(self, key: Key) -> None:
         try:
             self._path(key).unlink()
         except OSError as error:
-            raise ConfigError(f"A sealing key cannot be erased ({type(error).__name__}).") from None
+            raise ConfigError(f"A sealing key cannot be deleted ({type(error).__name__}).") from None
 
     def _path(self, key: Key) -> Path:
         return self.folder / f"{key.number:03d}-{key.kind}{_SUFFIX}"
