@@ -45,7 +45,8 @@ def draw(measured: Mapping[str, Any], path: Path) -> None:
         _against_plain(left, by_picture)
         _latency(middle, by_picture)
         _opening(right, measured)
-        handles = {text: handle for axes in (middle, right) for handle, text in zip(*axes.get_legend_handles_labels())}  # noqa: B905
+        legends = [axes.get_legend_handles_labels() for axes in (middle, right)]
+        handles = {text: handle for legend in legends for handle, text in zip(*legend, strict=True)}
         figure.legend(
             handles.values(), handles.keys(), loc="lower center", ncol=6, frameon=False, fontsize=9, columnspacing=1.4
         )

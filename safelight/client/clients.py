@@ -151,7 +151,8 @@ def _http_settings(base_url: str, options: Options) -> dict[str, Any]:
     }
 
 
-def _attempts(most: int):  # type: ignore[no-untyped-def]  # stamina does not export its type
+def _attempts(most: int) -> Any:
+    """The attempts, for `for` and `async for`; stamina does not export their type."""
     return stamina.retry_context(on=_wait, attempts=most, timeout=None)
 
 

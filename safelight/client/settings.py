@@ -44,6 +44,10 @@ def session_of(url: httpx.URL, options: Options) -> Session | None:
     Raises ConfigError when pictures would travel, or keys be fetched, in a way that others could read or change.
     """
     seal, pins = options.get("seal", "ohttp"), options.get("pins", ())
+    if options.get("relay") and seal != "ohttp":
+        raise ConfigError(
+            "Expected ohttp with a relay: it passes on nothing else, and a request past it shows who asks."
+        )
     safe = url.scheme == "https" or is_this_machine(url.host)
     if seal is None:
         if not safe:

@@ -18,7 +18,7 @@ SEALED_PREFIX = "/v1/"
 _OUTER_ONLY = frozenset(
     {b"host", b"connection", b"content-length", b"transfer-encoding", b"user-agent", b"accept-encoding", b"accept"}
 )
-_CREDENTIALS = ("authorization", "cookie", "proxy-authorization")
+_CREDENTIALS = ("authorization", "cookie", "proxy-authorization", "x-api-key")
 Steps = Generator[Sending, Received, InnerResponse | Received]
 
 

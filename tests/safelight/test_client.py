@@ -179,8 +179,16 @@ def test_this_machine_and_https_are_fine(url):
     Client(url, seal=None).close()
 
 
-@pytest.mark.parametrize("options", [{"seal": "rot13"}, {"seal": "aws-encryption-sdk"}])
-def test_what_cannot_seal_is_refused(options):
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"seal": "rot13"},
+        {"seal": "aws-encryption-sdk"},
+        {"seal": "aws-encryption-sdk", "keyring": object(), "relay": "https://relay.example"},
+        {"seal": None, "relay": "https://relay.example"},
+    ],
+)
+def test_what_cannot_seal_or_goes_past_the_relay_is_refused(options):
     with pytest.raises(ConfigError):
         Client("http://127.0.0.1", **options)
 

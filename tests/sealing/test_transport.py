@@ -44,11 +44,11 @@ def test_credentials_do_not_travel_unsealed():
 def test_other_ways_to_say_who_asks_do_not_either():
     network = Network()
     transport = SealingTransport(OhttpSession(pins=(), chunk_above=None, now=lambda: 0), httpx.MockTransport(network))
-    headers = {"cookie": "a=secret", "proxy-authorization": "secret"}
+    headers = {"cookie": "a=secret", "proxy-authorization": "secret", "x-api-key": "secret"}
     with httpx.Client(base_url=URL, transport=transport, auth=("me", "secret")) as http:
         assert http.get("/healthz", headers=headers).status_code == 200
     (request,) = network.seen
-    assert {"authorization", "cookie", "proxy-authorization"}.isdisjoint(request.headers)
+    assert {"authorization", "cookie", "proxy-authorization", "x-api-key"}.isdisjoint(request.headers)
 
 
 @pytest.mark.parametrize("path", ["/v1/detect", "/v1/", "/v1/%64etect"])
