@@ -8,35 +8,70 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import onnx
 import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
+from onnxscript import opset18 as op
+from onnxscript.onnx_types import BOOL
 from torch import nn
 
 from safelight.bundle import Tensor
+from safelight.errors import ParityError
 from safelight.postprocess import Run
 
 OPSET = 18
 INPUT = "images"
 OUTPUTS = ("boxes", "scores")
+BATCH = "batch"
+"""Name of the free dimension."""
+_EXAMPLE = 3  # pictures in the example batch: sizes 1 and 2 would be specialised
 
 
-def export_onnx(predictor: nn.Module, input_size: int, path: Path) -> None:
+@dataclass(frozen=True)
+class Exported:
+    """How a graph came about. exporter: `dynamo` (torch.export), or `traced` (TorchScript) where that failed, and then
+    `reason` says of what."""
+
+    exporter: Literal["dynamo", "traced"]
+    opset: int
+    reason: str | None = None
+
+
+def export_onnx(predictor: nn.Module, input_size: int, path: Path) -> Exported:
     """Write `predictor` to `path` as ONNX, checked by ONNX's own checker.
 
-    predictor: `(B, 3, S, S)` to (boxes `(B, A, 4)`, scores `(B, A, C)`), in evaluation mode, on the CPU.
+    predictor: `(B, 3, S, S)` to (boxes `(B, A, 4)`, scores `(B, A, C)`), in evaluation mode, on the CPU. Raises
+    ParityError when neither exporter leaves the batch dimension free, and what the tracing one raises when both fail.
     """
-    example = torch.rand(3, 3, input_size, input_size)  # a batch of 3: sizes 1 and 2 would be specialised
+    predictor.eval()
+    example = torch.rand(_EXAMPLE, 3, input_size, input_size)
     path.parent.mkdir(parents=True, exist_ok=True)
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of each torchvision operator it will not need
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter warns of its own deprecations
+    reason = None
+    try:
+        _dynamo(predictor, example, path)
+        graph = _tidied(path, predictor, example)
+    except Exception as error:  # the exporter raises a class of its own for each of its passes
+        reason = type(error).__name__
+        _traced(predictor, example, path)
+        graph = _tidied(path, predictor, example)
+    onnx.checker.check_model(graph, full_check=True)
+    onnx.save(graph, str(path))
+    return Exported("traced" if reason else "dynamo", OPSET, reason)
+
+
+def _dynamo(predictor: nn.Module, example: torch.Tensor, path: Path) -> None:
+    """By torch.export. A named `Dim` would be specialised to the example's batch in networks that look at their sizes."""
+    with _quiet():
         torch.onnx.export(
-            predictor.eval(),
+            predictor,
             (example,),
             path,
             dynamo=True,
@@ -44,13 +79,44 @@ def export_onnx(predictor: nn.Module, input_size: int, path: Path) -> None:
             input_names=[INPUT],
             output_names=list(OUTPUTS),
             dynamic_shapes=({0: torch.export.Dim.DYNAMIC},),
+            custom_translation_table={torch.ops.aten._is_all_true.default: _is_all_true},
             external_data=False,
             verbose=False,
         )
-    graph = onnx.load(str(path))
-    _tidy(graph)
-    onnx.checker.check_model(graph, full_check=True)
-    onnx.save(graph, str(path))
+
+
+def _traced(predictor: nn.Module, example: torch.Tensor, path: Path) -> None:
+    """By running it once and writing down what happened: branches are frozen as the example took them."""
+    with _quiet():
+        torch.onnx.export(
+            predictor,
+            (example,),
+            str(path),
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=[INPUT],
+            output_names=list(OUTPUTS),
+            dynamic_axes={name: {0: BATCH} for name in (INPUT, *OUTPUTS)},
+        )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what the exporters say of their own deprecations and of torchvision's operators, which nothing here uses."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
+
+
+def _is_all_true(x: BOOL) -> BOOL:
+    """torch's `_is_all_true`, which DETR decoders reach by way of a check of their inputs and torchlib does not know."""
+    return op.Cast(op.ReduceMin(op.Cast(x, to=onnx.TensorProto.INT32), keepdims=0), to=onnx.TensorProto.BOOL)
 
 
 def tensors(path: Path) -> tuple[Tensor, list[Tensor]]:
@@ -89,19 +155,30 @@ def torch_run(predictor: nn.Module) -> Run:
     return run
 
 
-def _tidy(model: onnx.ModelProto) -> None:
-    """Call the free dimension `batch`, and drop the exporter's notes: they hold source lines and local paths."""
+@torch.inference_mode()
+def _tidied(path: Path, predictor: nn.Module, example: torch.Tensor) -> onnx.ModelProto:
+    """The graph with its free dimension called `batch`, the outputs' other dimensions given, and without the exporter's
+    notes, which hold source lines and local paths. Raises ParityError when the batch dimension is not free."""
+    model = onnx.load(str(path))
     graph = model.graph
     free = graph.input[0].type.tensor_type.shape.dim[0].dim_param
+    if not free:
+        raise ParityError("Expected a graph that takes any batch, the exporter fixed its size.")
     for value in (*graph.input, *graph.output, *graph.value_info):
         for dimension in value.type.tensor_type.shape.dim:
             if dimension.dim_param == free:
-                dimension.dim_param = "batch"
+                dimension.dim_param = BATCH
         del value.metadata_props[:]
+    for output, answer in zip(graph.output, predictor(example), strict=True):
+        dimensions = output.type.tensor_type.shape.dim
+        dimensions[0].dim_param = BATCH
+        for dimension, size in zip(dimensions[1:], answer.shape[1:], strict=True):
+            dimension.dim_value = size
     for node in graph.node:
         del node.metadata_props[:]
         node.doc_string = ""
     del graph.metadata_props[:], model.metadata_props[:]
+    return model
 
 
 def _tensor(value: onnx.ValueInfoProto) -> Tensor:
