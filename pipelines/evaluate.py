@@ -35,7 +35,7 @@ def main(cfg: DictConfig) -> None:
     preprocess: Preprocess = build(cfg.model.preprocess)
     run = torch_run(trained(cfg))
     chosen: dict[str, float] = {}
-    if cfg.data.splits is None:
+    if not cfg.data.labelled:
         report = unmeasured(cfg.no_metrics)
         looked = [
             (name, image, detect(image, preprocess, configured, run)) for name, image in pictures(Path(cfg.data.folder))
@@ -62,7 +62,7 @@ def measure(
     chosen = {"score": round(min(max(score, configured.floor), 1.0), 4)}
     found = look(test, preprocess, configured, run)
     estimates = evaluate(
-        found, [s.truth for s in test], classes, chosen["score"], samples=cfg.bootstrap_samples, seed=cfg.seed
+        found, [s.truth for s in test], classes, chosen["score"], match_iou=CROWN_IOU, samples=cfg.bootstrap_samples, seed=cfg.seed
     )
     curve = precision_recall_curve(found, [s.truth for s in test], CROWN_IOU)
     points = zip(curve.recall, curve.precision, curve.scores, strict=True)

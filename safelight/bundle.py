@@ -55,6 +55,9 @@ class Manifest(_Frozen):
     preprocess: dict[str, Any]
     thresholds: dict[str, Any]
     metrics: dict[str, Any]
+    calibration: dict[str, Any] | None = (
+        None  # how far a score is a probability: temperature, and error before and after
+    )
     parity: dict[str, Any]
     data_digest: str | None
     git_commit: str
@@ -72,7 +75,9 @@ class Manifest(_Frozen):
     def decision(self) -> Thresholds:
         """The thresholds chosen on validation data. Raises ManifestInvalid."""
         try:
-            return Thresholds(**self.thresholds)
+            decision = Thresholds(**self.thresholds)
+            decision.scores(self.labels)
+            return decision
         except (TypeError, ValueError) as error:
             raise ManifestInvalid(f"thresholds: {error}") from None
 

@@ -53,9 +53,9 @@ class Detections:
     def __getitem__(self, index: NDArray[np.bool_] | NDArray[np.int64] | slice) -> Detections:
         return Detections(self.boxes[index], self.scores[index], self.class_ids[index], self.image_size)
 
-    def above(self, threshold: float) -> Detections:
-        """Those with a score of at least `threshold`."""
-        return self[self.scores >= threshold]
+    def above(self, threshold: float | NDArray[np.float32]) -> Detections:
+        """Those with a score of at least `threshold`: one for all, or `(C,)`, one for each class."""
+        return self[self.scores >= (threshold[self.class_ids] if isinstance(threshold, np.ndarray) else threshold)]
 
     def of_classes(self, class_ids: Sequence[int]) -> Detections:
         """Those of the given classes."""

@@ -6,7 +6,7 @@ takes any function from a batch of inputs to boxes and scores.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -26,24 +26,40 @@ Run = Callable[[NDArray[np.float32]], tuple[NDArray[np.float32], NDArray[np.floa
 class Thresholds:
     """score: the least score of an answer unless the asker says otherwise. nms_iou: overlap above which the weaker of
     two boxes of a class is dropped. floor: the least score that is looked at (curves need the low ones).
-    max_detections: the strongest boxes kept per picture."""
+    max_detections: the strongest boxes kept per picture. per_class: by label, where a class has a least score of its own."""
 
     score: float
     nms_iou: float
     floor: float = 0.001
     max_detections: int = 1000
+    per_class: Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("score", "nms_iou", "floor"):
-            value = getattr(self, name)
-            if not 0 < value <= 1:
-                raise ValueError(f"{name}: expected a number in (0, 1], got {value}")
+        if self.per_class is not None and not isinstance(self.per_class, Mapping):
+            raise ValueError(f"per_class: expected a score by label, got {type(self.per_class).__name__}")
+        by_label = {f"per_class of {label!r}": score for label, score in (self.per_class or {}).items()}
+        for name, value in {"score": self.score, "nms_iou": self.nms_iou, "floor": self.floor, **by_label}.items():
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
+                raise ValueError(f"{name}: expected a number in (0, 1], got {value!r}")
         if self.max_detections < 1:
             raise ValueError(f"max_detections: expected at least 1, got {self.max_detections}")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, as `Thresholds(**values)` takes them."""
-        return asdict(self)
+        """Plain values, as `Thresholds(**values)` takes them; without `per_class` where there is none."""
+        values = asdict(self)
+        if self.per_class is None:
+            del values["per_class"]
+        return values
+
+    def scores(self, labels: Sequence[str]) -> NDArray[np.float32]:
+        """The least score of each class `(C,)` unless the asker says otherwise.
+
+        Raises ValueError when `per_class` speaks of a class that is not among the labels.
+        """
+        own = dict(self.per_class or {})
+        if unknown := sorted(set(own) - set(labels)):
+            raise ValueError(f"per_class: expected labels of the model, got {', '.join(map(repr, unknown))}")
+        return np.array([own.get(label, self.score) for label in labels], np.float32)
 
 
 def detect(

@@ -31,9 +31,11 @@ class Predictor:
     ) -> Detections:
         """What is on `(H, W, 3)` uint8 RGB, strongest first, boxes in the picture's pixels.
 
-        threshold: the least score, by default the one chosen on validation data; never below `thresholds.floor`.
-        class_ids: the classes to keep, None for all. Blocks until the network has run.
+        threshold: the least score of every class, by default the one chosen for each on validation data; never below
+        `thresholds.floor`. class_ids: the classes to keep, None for all. Blocks until the network has run.
         """
-        floor = self.thresholds.score if threshold is None else threshold
+        least = self.thresholds.scores(self.labels) if threshold is None else threshold
+        floor = float(np.min(least))
         found = detect(image, self.preprocess, self.thresholds, self.run, floor=floor, batch_size=self.batch_size)
+        found = found.above(least)
         return found if class_ids is None else found.of_classes(class_ids)

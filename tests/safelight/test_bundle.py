@@ -155,3 +155,10 @@ def test_the_version_follows_from_the_contents():
 def test_paths_may_be_relative(folder, key, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert read_bundle(folder.relative_to(tmp_path), [p.relative_to(tmp_path) for p in public(key)]).model == b"a graph"
+
+
+def test_a_threshold_of_an_unknown_class_is_refused():
+    thresholds = {"score": 0.3, "nms_iou": 0.5, "per_class": {"cat": 0.2}}
+    assert manifest(thresholds=thresholds).decision().per_class == {"cat": 0.2}
+    with pytest.raises(ManifestInvalid, match="expected labels of the model, got 'dog'"):
+        manifest(thresholds={**thresholds, "per_class": {"dog": 0.2}}).decision()

@@ -54,3 +54,9 @@ def test_iou_is_symmetric_and_one_on_itself(low, size):
     assert np.allclose(iou, iou.T)
     assert np.allclose(np.diag(iou), 1)
     assert ((iou >= 0) & (iou <= 1.0001)).all()
+
+
+def test_above_takes_one_threshold_or_one_a_class():
+    found = Detections(np.zeros((3, 4)), np.array([0.9, 0.4, 0.3]), np.array([0, 0, 1]), (9, 9))
+    assert found.above(0.35).scores.tolist() == pytest.approx([0.9, 0.4])
+    assert found.above(np.array([0.5, 0.3], np.float32)).class_ids.tolist() == [0, 1]

@@ -107,3 +107,18 @@ def test_each_view_is_bounded_and_keeps_its_strongest():
     found = detect(image, Preprocess("letterbox", 4096), thresholds, lambda _: (boxes, scores))
     assert len(found) <= 1000
     assert found.scores.min() >= np.sort(scores.ravel())[-1000]
+
+
+def test_a_class_may_have_a_threshold_of_its_own():
+    thresholds = Thresholds(0.5, 0.5, per_class={"cat": 0.2})
+    assert thresholds.scores(["person", "cat"]).tolist() == pytest.approx([0.5, 0.2])
+    assert Thresholds(**thresholds.to_dict()) == thresholds
+    assert "per_class" not in THRESHOLDS.to_dict()
+    with pytest.raises(ValueError, match="expected labels of the model, got 'cat'"):
+        thresholds.scores(["person"])
+
+
+@pytest.mark.parametrize("bad", [[0.5], "cat", {"cat": 0}, {"cat": 1.5}, {"cat": "0.5"}, {"cat": True}, {"cat": None}])
+def test_bad_thresholds_of_classes_are_refused(bad):
+    with pytest.raises(ValueError, match="per_class"):
+        Thresholds(0.5, 0.5, per_class=bad)

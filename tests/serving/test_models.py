@@ -118,3 +118,17 @@ IMAGES = {"name": "images", "dtype": "float32", "shape": ("batch", 3, 64, 64)}
 def test_a_graph_that_is_not_what_the_manifest_says_is_refused(graph, changes):
     with pytest.raises(ManifestInvalid):
         opened(graph, **changes)
+
+
+def test_without_a_threshold_each_class_has_its_own(own, private_key, make_client):
+    """Both squares equally dim: a cat's threshold lets its one through, a person's does not."""
+    picture = squares(person=(48, 8), cat=(8, 32))
+    dim = (picture * 0.6).astype(np.uint8)
+    thresholds = {"score": 0.9, "nms_iou": 0.5, "per_class": {"cat": 0.5}}
+    promote(own.bundles, private_key, name="coco", thresholds=thresholds)
+    client = make_client(own)
+    assert client.post("/v1/detect", content=encoded(dim)).json()["counts"] == {"cat": 1}
+    assert client.post("/v1/detect?threshold=0.5", content=encoded(dim)).json()["counts"] == {"person": 1, "cat": 1}
+    assert client.post("/v1/detect?threshold=0.8", content=encoded(dim)).json()["counts"] == {}
+    model = next(m for m in client.get("/v1/models").json()["models"] if m["name"] == "coco")
+    assert model["thresholds"] == thresholds

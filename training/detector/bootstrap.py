@@ -1,8 +1,10 @@
-"""The figures of a detector on its test scenes, each with a 95 % interval by resampling plots.
+"""The figures of a detector on its test pictures, each with a 95 % interval by resampling.
 
-Knows nothing of networks or of how the detections came about. A plot is a cell of about 400 x 400 pixels (40 m at 10 cm a
-pixel: the size of NEON's plots) of a scene; predictions and ground truth belong to the plot their centre lies in. Plots,
-not boxes, are resampled, because neighbouring trees are alike. Matching is done once, on the whole scenes.
+Knows nothing of networks or of how the detections came about. What is resampled is a plot: a cell of about `plot` pixels a
+side of a large scene (400 are 40 m at 10 cm a pixel, the size of NEON's plots), or a whole picture. Predictions and ground
+truth belong to the plot their centre lies in. Plots, not boxes, are resampled, because neighbours are alike. Matching is
+done once, on the whole scenes. Intervals are bootstrap percentiles (Efron & Tibshirani, "An Introduction to the
+Bootstrap", 1993).
 """
 
 from __future__ import annotations
@@ -17,11 +19,11 @@ from numpy.typing import NDArray
 from safelight.detections import Detections
 from training.detector.metrics import (
     COCO_IOUS,
-    CROWN_IOU,
+    RECALL_POINTS,
     Truth,
     average_precision,
     coco_map,
-    true_positives,
+    matches,
 )
 
 PLOT = 400
@@ -54,8 +56,8 @@ class Tally:
     plot_count: int
 
     @classmethod
-    def of(cls, found: Sequence[Detections], truths: Sequence[Truth], ious: Sequence[float], plot: int) -> Tally:
-        """Match and lay out the scenes, plots of about `plot` pixels a side."""
+    def of(cls, found: Sequence[Detections], truths: Sequence[Truth], ious: Sequence[float], plot: int | None) -> Tally:
+        """Match and lay out the scenes: plots of about `plot` pixels a side, None for whole pictures."""
         plots: list[NDArray[np.int64]] = []
         truth_plots: list[NDArray[np.int64]] = []
         count = 0
@@ -69,7 +71,7 @@ class Tally:
             np.concatenate([d.scores for d in found]).astype(np.float64),
             np.concatenate([d.class_ids for d in found]),
             np.concatenate(plots),
-            np.stack([np.concatenate([true_positives(d, t, iou) for d, t in pairs]) for iou in ious]),
+            np.concatenate([matches(d, t, ious) >= 0 for d, t in pairs], axis=1),
             np.concatenate([t.class_ids for t in truths]),
             np.concatenate(truth_plots),
             count,
@@ -80,47 +82,51 @@ def evaluate(
     found: Sequence[Detections],
     truths: Sequence[Truth],
     num_classes: int,
-    score: float,
+    score: float | NDArray[np.float32],
     *,
-    crown_iou: float = CROWN_IOU,
-    plot: int = PLOT,
+    match_iou: float,
+    plot: int | None = PLOT,
     samples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Estimate]:
     """map50, map50_95, precision, recall, f1 and count_mae (mean absolute error of the count in a plot).
 
-    found: everything down to a low score, for AP. score: the threshold of precision, recall, f1 and counts, which are at
-    `crown_iou`. The AP values are pycocotools', their intervals are of our own AP, which agrees with it.
-    Raises ValueError as `coco_map` does.
+    found: everything down to a low score, for AP. score: the threshold of precision, recall, f1 and counts, one or one a
+    class; these are at `match_iou`. The AP values are pycocotools', their intervals are of our own AP, which agrees with
+    it. Raises ValueError as `coco_map` does.
     """
     mean_ap = coco_map(found, truths, num_classes)
     ap = Tally.of(found, truths, COCO_IOUS, plot)
-    sure = Tally.of([d.above(score) for d in found], truths, [crown_iou], plot)
+    sure = Tally.of([d.above(score) for d in found], truths, [match_iou], plot)
     rng = np.random.default_rng(seed)
     draws = rng.multinomial(ap.plot_count, np.full(ap.plot_count, 1 / ap.plot_count), samples).astype(np.float64)
     ones = np.ones(ap.plot_count)
 
-    def interval(value: float, measure: Callable[[NDArray[np.float64]], float]) -> Estimate:
-        low, high = np.nanpercentile([measure(draw) for draw in draws], PERCENTILES)
+    def interval(value: float, drawn: Sequence[float] | NDArray[np.float64]) -> Estimate:
+        low, high = np.nanpercentile(drawn, PERCENTILES)
         return Estimate(float(value), float(low), float(high))
 
-    def map_at(rows: Sequence[int]) -> Callable[[NDArray[np.float64]], float]:
-        return lambda draw: float(np.mean([mean_average_precision(ap, row, draw) for row in rows]))
-
-    every = range(len(COCO_IOUS))
+    drawn = drawn_precisions(ap, draws)
     result = {
-        "map50": interval(mean_ap[COCO_IOUS[0]], map_at([0])),
-        "map50_95": interval(float(np.mean(list(mean_ap.values()))), map_at(every)),
+        "map50": interval(mean_ap[COCO_IOUS[0]], drawn[:, 0]),
+        "map50_95": interval(float(np.mean(list(mean_ap.values()))), drawn.mean(axis=1)),
     }
-    for name, measure in {"precision": precision, "recall": recall, "f1": f1, "count_mae": count_error}.items():
-        result[name] = interval(measure(sure, ones), partial(measure, sure))
+    measures: dict[str, Callable[[Tally, NDArray[np.float64]], float]]
+    measures = {"precision": precision, "recall": recall, "f1": f1, "count_mae": count_error}
+    for name, measure in measures.items():
+        result[name] = interval(measure(sure, ones), [partial(measure, sure)(draw) for draw in draws])
     return result
 
 
-def plot_of(boxes: NDArray[np.float32], image_size: tuple[int, int], plot: int) -> tuple[NDArray[np.int64], int]:
-    """The plot `(N,)` that each box's centre lies in, and how many there are: the sides are cut evenly, so that there
-    are no slivers at the border."""
-    counts = np.array([max(1, round(side / plot)) for side in image_size])
+def plot_grid(image_size: tuple[int, int], plot: int | None) -> NDArray[np.int64]:
+    """How many plots lie (across, down) a picture of (width, height): its sides are cut evenly, so that there are no
+    slivers at the border."""
+    return np.array([1 if plot is None else max(1, round(side / plot)) for side in image_size], np.int64)
+
+
+def plot_of(boxes: NDArray[np.float32], image_size: tuple[int, int], plot: int | None) -> tuple[NDArray[np.int64], int]:
+    """The plot `(N,)` that each box's centre lies in, row by row, and how many there are."""
+    counts = plot_grid(image_size, plot)
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
     cells = np.clip((centres * counts / np.array(image_size)).astype(np.int64), 0, counts - 1)
     return cells[:, 1] * counts[0] + cells[:, 0], int(counts.prod())
@@ -136,6 +142,40 @@ def mean_average_precision(tally: Tally, row: int, draw: NDArray[np.float64]) ->
         if positives:
             values.append(average_precision(tally.scores[of], tally.hits[row, of], positives, weights[of]))
     return float(np.mean(values)) if values else float("nan")
+
+
+def drawn_precisions(tally: Tally, draws: NDArray[np.float64]) -> NDArray[np.float64]:
+    """`mean_average_precision` at every IoU for every draw: `(D, T)` from draws `(D, plots)`.
+
+    The same figures, sorted once: between two hits precision only falls, so that a curve is known from its hits alone.
+    """
+    ranked = []
+    for class_id in np.unique(tally.truth_classes):
+        of = np.flatnonzero(tally.class_ids == class_id)
+        of = of[np.argsort(-tally.scores[of], kind="stable")]
+        at = [np.flatnonzero(hits) for hits in tally.hits[:, of]]
+        ranked.append((tally.plots[of], at, tally.truth_plots[tally.truth_classes == class_id]))
+    result = np.full((len(draws), len(tally.hits)), np.nan)
+    for number, draw in enumerate(draws):
+        values = []
+        for plots, at, truth_plots in ranked:
+            positives = draw[truth_plots].sum()
+            if positives:
+                weights = draw[plots]
+                seen = np.cumsum(weights)
+                values.append([_precision_of_hits(weights[hits], seen[hits], positives) for hits in at])
+        if values:
+            result[number] = np.mean(values, axis=0)
+    return result
+
+
+def _precision_of_hits(weights: NDArray[np.float64], seen: NDArray[np.float64], positives: float) -> float:
+    """Interpolated AP from the hits alone: how often each counts, and all that was seen up to it."""
+    true = np.cumsum(weights)
+    precisions = np.divide(true, seen, out=np.zeros_like(true), where=seen > 0)
+    envelope = np.append(np.maximum.accumulate(precisions[::-1])[::-1], 0.0)
+    at = np.searchsorted(true / positives, RECALL_POINTS, side="left")
+    return float(envelope[at].mean())
 
 
 def precision(tally: Tally, draw: NDArray[np.float64]) -> float:
@@ -158,6 +198,13 @@ def f1(tally: Tally, draw: NDArray[np.float64]) -> float:
 
 def count_error(tally: Tally, draw: NDArray[np.float64]) -> float:
     """Mean over plots of |boxes found - boxes there|."""
-    found = np.bincount(tally.plots, minlength=tally.plot_count)
-    there = np.bincount(tally.truth_plots, minlength=tally.plot_count)
+    found, there = counts(tally)
     return float((draw * np.abs(found - there)).sum() / draw.sum())
+
+
+def counts(tally: Tally) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Boxes (found, there) in each plot."""
+    return (
+        np.bincount(tally.plots, minlength=tally.plot_count),
+        np.bincount(tally.truth_plots, minlength=tally.plot_count),
+    )

@@ -1,9 +1,7 @@
-"""How good detections are, against ground truth: AP, precision and recall, counts, and how sure of it one can be.
+"""How good detections are, against ground truth: who finds what, AP, and precision and recall at every score.
 
 Knows nothing of networks, thresholds' origin or files: lists of `Detections` and `Truth`, one of each a scene, in the
-same order. AP is that of COCO (Lin et al., "Microsoft COCO", 2014) with room for hundreds of boxes a scene; precision and
-recall at IoU 0.4 follow Weinstein et al., "DeepForest", 2020; intervals are bootstrap percentiles over plots (Efron &
-Tibshirani, "An Introduction to the Bootstrap", 1993).
+same order. AP is that of COCO (Lin et al., "Microsoft COCO", 2014) with room for hundreds of boxes a scene.
 """
 
 from __future__ import annotations
@@ -23,8 +21,11 @@ from safelight.detections import Detections, box_iou
 
 COCO_IOUS = tuple(float(iou) for iou in np.linspace(0.5, 0.95, 10).round(2))
 RECALL_POINTS = np.linspace(0, 1, 101)
-CROWN_IOU = 0.4
+CROWN_IOU = (
+    0.4  # from which a box finds a tree crown: crowns have no sharp border (Weinstein et al., "DeepForest", 2020)
+)
 MAX_DETECTIONS = 3000
+ANY_AREA = (0.0, 1e10)  # square pixels
 
 Flags = NDArray[np.bool_]
 
@@ -55,11 +56,31 @@ class Curve:
     precision: NDArray[np.float64]
     recall: NDArray[np.float64]
 
+    @classmethod
+    def of(cls, scores: NDArray[np.float64], hits: Flags, positives: int) -> Curve:
+        """scores, hits: `(N,)`, a detection each. positives: boxes there are, at least 1. Equal scores are one point."""
+        order = np.argsort(-scores, kind="stable")
+        true = np.cumsum(hits[order])
+        last = np.append(np.diff(scores[order]) != 0, True)[: len(order)]
+        seen = np.arange(1, len(order) + 1)
+        return cls(scores[order][last], (true / seen)[last], (true / positives)[last])
+
     @property
     def f1(self) -> NDArray[np.float64]:
         """Harmonic mean of precision and recall at each point, 0 where both are 0."""
         total = self.precision + self.recall
         return np.divide(2 * self.precision * self.recall, total, out=np.zeros_like(total), where=total > 0)
+
+    def best(self) -> tuple[float, float]:
+        """(score threshold, F1) where F1 is highest: halfway between the last score to keep and the first to drop.
+
+        For validation data: chosen on the data it is reported on, the F1 flatters. Raises ValueError without points.
+        """
+        if not len(self.scores):
+            raise ValueError("expected at least one detection to choose a threshold from")
+        best = int(self.f1.argmax())
+        below = self.scores[best + 1] if best + 1 < len(self.scores) else 0.0
+        return float((self.scores[best] + below) / 2), float(self.f1[best])
 
 
 def coco_map(
@@ -76,31 +97,59 @@ def coco_map(
     _check(found, truths)
     if not any(len(d) for d in found):
         return dict.fromkeys(ious, 0.0)
+    precision = coco_accumulated(found, truths, num_classes, ious, [ANY_AREA], [max_detections])["precision"][..., 0, 0]
+    present = (precision > -1).all(axis=(0, 1))  # (IoU, recall, class); -1 where a class does not occur
+    return {iou: float(precision[i][:, present].mean()) for i, iou in enumerate(ious)}
+
+
+def coco_accumulated(
+    found: Sequence[Detections],
+    truths: Sequence[Truth],
+    num_classes: int,
+    ious: Sequence[float],
+    areas: Sequence[tuple[float, float]],
+    limits: Sequence[int],
+) -> dict[str, NDArray[np.float64]]:
+    """pycocotools' tables: `precision` (IoU, 101 recall points, class, area, limit) and `recall` (IoU, class, area,
+    limit), -1 where a class has no box of that area.
+
+    areas: (least, most) square pixels. limits: most detections a picture and class, rising. At least one detection.
+    """
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
         reference = _coco_truth(truths, num_classes)
         evaluation = COCOeval(reference, reference.loadRes(_coco_found(found)), "bbox")
         evaluation.params.iouThrs = np.asarray(ious, np.float64)
-        evaluation.params.maxDets = [1, 10, max_detections]
-        evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0, 1e10]], ["all"]
+        evaluation.params.maxDets = list(limits)
+        evaluation.params.areaRng = [list(area) for area in areas]
+        evaluation.params.areaRngLbl = [str(number) for number in range(len(areas))]
         evaluation.evaluate()
         evaluation.accumulate()
-    precision = evaluation.eval["precision"][:, :, :, 0, -1]  # (IoU, recall, class); -1 where a class does not occur
-    present = (precision > -1).all(axis=(0, 1))
-    return {iou: float(precision[i][:, present].mean()) for i, iou in enumerate(ious)}
+    return {name: evaluation.eval[name] for name in ("precision", "recall")}
+
+
+def matches(found: Detections, truth: Truth, ious: Sequence[float]) -> NDArray[np.int64]:
+    """Which box each detection finds at each IoU, `(T, N)`, -1 for none: one of its class that no stronger one has found,
+    of those the one it overlaps most (greedy, one to one)."""
+    partner = np.full((len(ious), len(found)), -1, np.int64)
+    if not len(truth) or not len(found):
+        return partner
+    same = found.class_ids[:, None] == truth.class_ids[None, :]
+    overlap = np.where(same, box_iou(found.boxes, truth.boxes), np.float32(0))
+    least = np.asarray(ious, np.float32)
+    free = np.ones((len(ious), len(truth)), np.bool_)
+    order = np.argsort(-found.scores, kind="stable")
+    for index in order[overlap[order].max(axis=1) >= least.min()]:  # the others find nothing
+        left = np.where(free, overlap[index], np.float32(0))
+        best = left.argmax(axis=1)
+        rows = np.flatnonzero(left.max(axis=1) >= least)
+        partner[rows, index] = best[rows]
+        free[rows, best[rows]] = False
+    return partner
 
 
 def true_positives(found: Detections, truth: Truth, iou: float) -> Flags:
-    """Which detections `(N,)` find a box of their class that no stronger one has found: greedy, one to one, best IoU."""
-    flags = np.zeros(len(found), np.bool_)
-    same = found.class_ids[:, None] == truth.class_ids[None, :]
-    overlap = np.where(same, box_iou(found.boxes, truth.boxes), 0.0)
-    for index in np.argsort(-found.scores, kind="stable"):
-        if not len(truth):
-            break
-        best = int(overlap[index].argmax())
-        if overlap[index, best] >= iou:
-            flags[index] = True
-            overlap[:, best] = 0.0
+    """Which detections `(N,)` find a box, as `matches` has it."""
+    flags: Flags = matches(found, truth, [iou])[0] >= 0
     return flags
 
 
@@ -128,25 +177,12 @@ def precision_recall_curve(found: Sequence[Detections], truths: Sequence[Truth],
     _check(found, truths)
     scores = np.concatenate([d.scores for d in found]).astype(np.float64)
     flags = np.concatenate([true_positives(d, t, iou) for d, t in zip(found, truths, strict=True)])
-    order = np.argsort(-scores, kind="stable")
-    true = np.cumsum(flags[order])
-    last = np.append(np.diff(scores[order]) != 0, True)[: len(order)]  # equal scores are taken together
-    seen = np.arange(1, len(order) + 1)
-    positives = sum(len(t) for t in truths)
-    return Curve(scores[order][last], (true / seen)[last], (true / positives)[last])
+    return Curve.of(scores, flags, sum(len(t) for t in truths))
 
 
-def best_threshold(found: Sequence[Detections], truths: Sequence[Truth], iou: float = CROWN_IOU) -> tuple[float, float]:
-    """(score threshold, F1) where F1 is highest: halfway between the last score to keep and the first to drop.
-
-    For validation data: chosen on the data it is reported on, the F1 flatters. Raises ValueError when nothing was found.
-    """
-    curve = precision_recall_curve(found, truths, iou)
-    if not len(curve.scores):
-        raise ValueError("expected at least one detection to choose a threshold from")
-    best = int(curve.f1.argmax())
-    below = curve.scores[best + 1] if best + 1 < len(curve.scores) else 0.0
-    return float((curve.scores[best] + below) / 2), float(curve.f1[best])
+def best_threshold(found: Sequence[Detections], truths: Sequence[Truth], iou: float) -> tuple[float, float]:
+    """`Curve.best` over all classes together. Raises ValueError when nothing was found, and as `coco_map` does."""
+    return precision_recall_curve(found, truths, iou).best()
 
 
 def _check(found: Sequence[Detections], truths: Sequence[Truth]) -> None:
