@@ -30,7 +30,7 @@ def main(cfg: DictConfig) -> None:
     predictor = trained(cfg)
     export_onnx(predictor, preprocess.input_size, folder / MODEL)
     reference, exported = torch_run(predictor), onnx_run(folder / MODEL)
-    scenes = read_scenes(Path(cfg.data.processed) / "val") if cfg.data.splits is not None else []
+    scenes = read_scenes(Path(cfg.data.processed) / "val") if cfg.data.labelled else []
     images = [s.image for s in scenes] or [image for _, image in pictures(Path(cfg.data.folder))]
     parity: dict[str, Any] = {
         "tolerance": describe(tolerance),

@@ -24,7 +24,7 @@ from training.data.voc import Quarantined, Scene, crop_scene, read_scene
 def main(cfg: DictConfig) -> None:
     """Prepare `cfg.data`: read each scene once, cut the regions of each split, write them as Arrow folders."""
     console = Console(soft_wrap=True)
-    if cfg.data.splits is None:
+    if not cfg.data.labelled:
         console.print(f"prepare: {cfg.data.name} has no labelled data, nothing to do")
         return
     data = plain(cfg.data)

@@ -102,7 +102,7 @@ def log(cfg: DictConfig, manifest: Manifest, model: Path, folder: Path) -> Regis
 
 def data_digest(cfg: DictConfig) -> str | None:
     """SHA-256 over the digests of the prepared splits; None for a model that saw no data of ours."""
-    if cfg.data.splits is None:
+    if not cfg.data.labelled:
         return None
     splits = read_json(Path(cfg.data.processed) / "report.json")["splits"]
     return hashlib.sha256(json.dumps({k: v["sha256"] for k, v in splits.items()}, sort_keys=True).encode()).hexdigest()

@@ -109,7 +109,7 @@ def decode(data: bytes, limits: ImageLimits, claimed_type: str | None = None) ->
             if image.size != (still.width, still.height):
                 raise CorruptImage(f"The {media_type} data says different sizes.")
             image.load()
-            return _clean(image, still.orientation)
+            return clean(image, still.orientation)
     except SafelightError:
         raise
     except Exception:  # decoders raise OSError, SyntaxError, ValueError, struct.error and more on broken input
@@ -145,7 +145,7 @@ def _decode_modern(data: bytes, media_type: str, limits: ImageLimits) -> NDArray
     with image:
         _check_size(*image.size, limits)
         image.load()
-        return _clean(image, orientation)
+        return clean(image, orientation)
 
 
 def _check_size(width: int, height: int, limits: ImageLimits) -> None:
@@ -155,7 +155,7 @@ def _check_size(width: int, height: int, limits: ImageLimits) -> None:
         raise SideTooLong(f"Expected sides of at most {limits.max_side} pixels, got {width} x {height}.")
 
 
-def _clean(image: Image.Image, orientation: int) -> NDArray[np.uint8]:
+def clean(image: Image.Image, orientation: int) -> NDArray[np.uint8]:
     """Pixels alone, as RGB, upright. Raises on pixel formats that have no known meaning as colour."""
     if image.mode.startswith("I;16"):  # 16-bit grey: Pillow's own conversion clips instead of scaling
         samples = np.asarray(image, np.uint16)
