@@ -8,46 +8,55 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from datasets import load_from_disk
 from numpy.typing import NDArray
 from omegaconf import DictConfig
-from safetensors.torch import load_file
 
 from pipelines.stage import build
-from safelight.errors import ConfigError, DataError, WeightsError
+from safelight.errors import ConfigError, DataError
 from safelight.images import ImageLimits, decode
 from safelight.postprocess import Thresholds
-from training.detector.yolov3_tiny import Predictor, YoloV3Tiny
-
-WEIGHTS = "model.safetensors"
+from safelight.preprocess import Preprocess
+from training.detector.families import load_detector
+from training.detector.interface import Detector
 
 
 def labels(cfg: DictConfig) -> list[str]:
-    """Class names in order: given in the data's config, or one a line in the file it names."""
+    """Class names in order: given in the data's config, one a line in the file it names, or found by `prepare`."""
     if cfg.data.labels is not None:
         return [str(label) for label in cfg.data.labels]
+    if cfg.data.labels_file is None:
+        return [str(label) for label in read_json(Path(cfg.data.processed) / "report.json")["labels"]]
     path = Path(cfg.data.labels_file)
     if not path.is_file():
         raise DataError(f"Expected class names, one a line, in {path}. Run the fetch stage first.")
     return [line.strip() for line in path.read_text().splitlines() if line.strip()]
 
 
-def network(cfg: DictConfig) -> YoloV3Tiny:
-    """The network of the configuration, its weights not yet loaded."""
-    built: YoloV3Tiny = build(cfg.model.network, num_classes=len(labels(cfg)))
+def base_detector(cfg: DictConfig) -> Detector:
+    """The detector of the configuration with its base weights, ready to be trained or, as it is, to be exported."""
+    built: Detector = build(
+        cfg.model.detector, labels=labels(cfg), keep_heads=not cfg.fit, box_sizes=box_sizes(cfg) if cfg.fit else None
+    )
     return built
 
 
-def trained(cfg: DictConfig) -> Predictor:
-    """The predictor with the weights that the train stage kept, in evaluation mode. Raises WeightsError."""
-    path = Path(cfg.out.train) / WEIGHTS
-    if not path.is_file():
-        raise WeightsError(f"Expected trained weights of {cfg.name} in {path.parent}. Run the train stage first.")
-    fresh = network(cfg)
-    try:
-        fresh.load_state_dict(load_file(path))
-    except RuntimeError:
-        raise WeightsError(f"The weights of {cfg.name} belong to another network than conf/model describes.") from None
-    return Predictor(fresh).eval()
+def box_sizes(cfg: DictConfig) -> NDArray[np.float32]:
+    """Widths and heights of the training boxes as the network sees them: `(N, 2)` input pixels. Reads no picture."""
+    preprocess: Preprocess = build(cfg.model.preprocess)
+    folder = Path(cfg.data.processed) / "train"
+    if not folder.is_dir():
+        raise DataError(f"Expected a prepared split in {folder}. Run the prepare stage first.")
+    sizes = [np.zeros((0, 2), np.float32)]
+    for row in load_from_disk(str(folder)).select_columns(["width", "height", "objects"]):
+        scale = preprocess.views((row["width"], row["height"]))[0].scale
+        sizes.append(np.array(row["objects"]["bbox"], np.float32).reshape(-1, 4)[:, 2:] * np.float32(scale))
+    return np.concatenate(sizes)
+
+
+def trained(cfg: DictConfig) -> Detector:
+    """The detector that the train stage kept, in evaluation mode. Raises WeightsError."""
+    return load_detector(Path(cfg.out.train))
 
 
 def thresholds(cfg: DictConfig) -> Thresholds:

@@ -30,10 +30,10 @@ TARGETS = frozenset(
         "safelight.postprocess.Thresholds",
         "safelight.preprocess.Preprocess",
         "training.detector.datamodule.SceneDataModule",
-        "training.detector.loss.LossWeights",
         "training.detector.module.DetectorModule",
         "training.detector.scenes.Augment",
-        "training.detector.yolov3_tiny.YoloV3Tiny",
+        "training.detector.yolov3_tiny.LossWeights",
+        "training.detector.yolov3_tiny.pretrained",
     }
 )
 """Everything a configuration may build. A new class is added here, by hand, when its config is."""

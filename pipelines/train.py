@@ -18,13 +18,11 @@ from omegaconf import DictConfig
 from pytorch_lightning.callbacks import EMAWeightAveraging, LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
 from pytorch_lightning.loggers import CSVLogger, MLFlowLogger
 from rich.console import Console
-from safetensors.torch import save_file
 
-from pipelines.models import WEIGHTS, labels, network
+from pipelines.models import base_detector
 from pipelines.stage import build, git_commit, plain, stage, write_json
-from training.detector.darknet import load_darknet
+from training.detector.interface import Detector
 from training.detector.module import MONITOR, DetectorModule
-from training.detector.yolov3_tiny import YoloV3Tiny
 from training.registry.tracking import close_run, open_run
 
 
@@ -34,8 +32,7 @@ def main(cfg: DictConfig) -> None:
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     out = Path(cfg.out.train)
     out.mkdir(parents=True, exist_ok=True)
-    fresh = network(cfg)
-    load_darknet(fresh, Path(cfg.model.base_weights), keep_heads=not cfg.fit)
+    fresh = base_detector(cfg)
     tags = {"git_commit": git_commit(), "kind": "fine-tuning" if cfg.fit else "import", "data": cfg.data.name}
     run_id = open_run(cfg.tracking.uri, cfg.tracking.experiment, cfg.name, tags)
     failed = True
@@ -44,18 +41,18 @@ def main(cfg: DictConfig) -> None:
         failed = False
     finally:
         close_run(cfg.tracking.uri, run_id, failed)
-    save_file({name: value.contiguous() for name, value in fresh.state_dict().items()}, out / WEIGHTS)
-    write_json(out / "run.json", {"run_id": run_id, "classes": len(labels(cfg)), **summary})
+    fresh.save(out)
+    write_json(out / "run.json", {"run_id": run_id, "classes": len(fresh.labels), **summary})
     said = f"best {MONITOR} {summary[MONITOR]:.3f} at step {summary['best_step']}" if cfg.fit else "imported as it is"
     Console(soft_wrap=True).print(f"train: {cfg.name} {said}")
 
 
-def fit(cfg: DictConfig, fresh: YoloV3Tiny, run_id: str) -> dict[str, Any]:
+def fit(cfg: DictConfig, fresh: Detector, run_id: str) -> dict[str, Any]:
     """Train `fresh` in place; it ends with the averaged weights of the best validation. Returns how it went."""
     out = Path(cfg.out.train)
     preprocess, thresholds = build(cfg.model.preprocess), build(cfg.model.thresholds)
     data = build(cfg.datamodule, preprocess=preprocess)
-    module: DetectorModule = build(cfg.module, network=fresh, preprocess=preprocess, thresholds=thresholds)
+    module: DetectorModule = build(cfg.module, detector=fresh, preprocess=preprocess, thresholds=thresholds)
     tracked = MLFlowLogger(cfg.tracking.experiment, tracking_uri=cfg.tracking.uri, run_id=run_id, log_model=False)
     tracked.log_hyperparams(plain(cfg))
     history = CSVLogger(out, name="", version="log")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 from hydra import compose, initialize_config_dir
-from hydra.utils import get_class
+from hydra.utils import get_object
 from omegaconf import OmegaConf
 
 from pipelines.stage import CONF, TARGETS
@@ -60,7 +60,7 @@ def test_every_choice_composes_and_binds(group, choice):
     for node in found:
         assert node["_target_"] in TARGETS
         arguments = {key: value for key, value in node.items() if key != "_target_"}
-        inspect.signature(get_class(node["_target_"])).bind_partial(**arguments)
+        inspect.signature(get_object(node["_target_"])).bind_partial(**arguments)
 
 
 @pytest.mark.parametrize("experiment", GROUPS["experiment"])

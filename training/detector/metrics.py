@@ -94,7 +94,7 @@ def coco_map(
 
     Raises ValueError when the lists differ in length or there is no ground truth to measure against.
     """
-    _check(found, truths)
+    check_pairs(found, truths)
     if not any(len(d) for d in found):
         return dict.fromkeys(ious, 0.0)
     precision = coco_accumulated(found, truths, num_classes, ious, [ANY_AREA], [max_detections])["precision"][..., 0, 0]
@@ -174,7 +174,7 @@ def average_precision(
 
 def precision_recall_curve(found: Sequence[Detections], truths: Sequence[Truth], iou: float) -> Curve:
     """Precision and recall over all classes together at every score. Raises ValueError as `coco_map` does."""
-    _check(found, truths)
+    check_pairs(found, truths)
     scores = np.concatenate([d.scores for d in found]).astype(np.float64)
     flags = np.concatenate([true_positives(d, t, iou) for d, t in zip(found, truths, strict=True)])
     return Curve.of(scores, flags, sum(len(t) for t in truths))
@@ -185,7 +185,8 @@ def best_threshold(found: Sequence[Detections], truths: Sequence[Truth], iou: fl
     return precision_recall_curve(found, truths, iou).best()
 
 
-def _check(found: Sequence[Detections], truths: Sequence[Truth]) -> None:
+def check_pairs(found: Sequence[Detections], truths: Sequence[Truth]) -> None:
+    """Raises ValueError when the lists differ in length or there is no ground truth to measure against."""
     if len(found) != len(truths):
         raise ValueError(f"expected as many scenes found as known, got {len(found)} and {len(truths)}")
     if not any(len(t) for t in truths):

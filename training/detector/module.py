@@ -18,51 +18,40 @@ from safelight.detections import Detections
 from safelight.postprocess import Thresholds, detect
 from safelight.preprocess import Preprocess
 from training.detector.datamodule import Batch
-from training.detector.loss import LossWeights, detection_loss
+from training.detector.interface import Detector
 from training.detector.metrics import COCO_IOUS, Truth, coco_map
 from training.detector.scenes import LabelledScene
-from training.detector.yolov3_tiny import Predictor, YoloV3Tiny
 
 MONITOR = "val/map50"
 """What the best checkpoint is chosen by: mAP50 on stitched validation scenes."""
 
 
 class DetectorModule(pl.LightningModule):
-    """network: with its base weights. preprocess, thresholds: how validation scenes are looked at. learning_rate: its
+    """detector: with its base weights. preprocess, thresholds: how validation scenes are looked at. learning_rate: its
     peak, reached after `warmup_steps`, then a cosine down to 2 % of it at `steps` (Loshchilov & Hutter, "SGDR", 2017).
-    weight_decay: of AdamW, on kernels only. max_ratio, weights: see training/detector/loss.py."""
+    weight_decay: of AdamW, on kernels only."""
 
     def __init__(
         self,
-        network: YoloV3Tiny,
+        detector: Detector,
         preprocess: Preprocess,
         thresholds: Thresholds,
-        weights: LossWeights,
         learning_rate: float,
         weight_decay: float,
         warmup_steps: int,
         steps: int,
-        max_ratio: float,
     ) -> None:
         super().__init__()
-        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
-        self._preprocess, self._thresholds, self._weights = preprocess, thresholds, weights
-        self._learning_rate, self._weight_decay, self._max_ratio = learning_rate, weight_decay, max_ratio
+        self.detector: Detector = detector.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
+        self._preprocess, self._thresholds = preprocess, thresholds
+        self._learning_rate, self._weight_decay = learning_rate, weight_decay
         self._warmup_steps, self._steps = warmup_steps, steps
         self._seen: list[tuple[Detections, Truth]] = []
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
-        """The loss of a batch of tiles."""
+        """The loss of a batch."""
         pictures, boxes, classes = batch
-        terms = detection_loss(
-            self.network(pictures),
-            boxes,
-            classes,
-            self.network.anchors,
-            self.network.grid_scale,
-            max_ratio=self._max_ratio,
-            weights=self._weights,
-        )
+        terms = self.detector.losses(pictures, boxes, classes)
         self.log_dict({f"train/{name}": term.detach() for name, term in terms.items()}, batch_size=len(pictures))
         return terms["loss"]
 
@@ -72,10 +61,9 @@ class DetectorModule(pl.LightningModule):
 
     def validation_step(self, scene: LabelledScene, _: int) -> None:
         """Look at a whole scene, stitched from its tiles."""
-        predictor = Predictor(self.network)
 
         def run(batch: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-            boxes, scores = predictor(torch.from_numpy(batch).to(self.device, memory_format=torch.channels_last))
+            boxes, scores = self.detector(torch.from_numpy(batch).to(self.device, memory_format=torch.channels_last))
             return boxes.float().cpu().numpy(), scores.float().cpu().numpy()
 
         self._seen.append((detect(scene.image, self._preprocess, self._thresholds, run), scene.truth))
@@ -83,15 +71,13 @@ class DetectorModule(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """mAP over all scenes."""
         found, truth = zip(*self._seen, strict=True)
-        by_iou = coco_map(found, truth, self.network.num_classes)
+        by_iou = coco_map(found, truth, len(self.detector.labels))
         self.log("val/map50", by_iou[COCO_IOUS[0]], prog_bar=True, batch_size=1)
         self.log("val/map50_95", float(np.mean(list(by_iou.values()))), batch_size=1)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """AdamW (Loshchilov & Hutter, 2019), no decay on biases and normalisation."""
-        kernels = [p for p in self.network.parameters() if p.ndim > 1]
-        others = [p for p in self.network.parameters() if p.ndim <= 1]
-        groups = [{"params": kernels, "weight_decay": self._weight_decay}, {"params": others, "weight_decay": 0.0}]
+        """AdamW (Loshchilov & Hutter, 2019) on what the detector says is trained."""
+        groups = self.detector.parameter_groups(self._learning_rate, self._weight_decay)
         optimiser = torch.optim.AdamW(groups, self._learning_rate)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, self.learning_rate_factor)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

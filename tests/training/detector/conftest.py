@@ -15,7 +15,7 @@ from PIL import Image
 from training.data.scenes import features
 from training.detector.metrics import Truth
 from training.detector.scenes import LabelledScene
-from training.detector.yolov3_tiny import YoloV3Tiny
+from training.detector.yolov3_tiny import YoloV3Tiny, YoloV3TinyDetector
 
 SMALL = (8, 8, 16, 16, 32, 32, 32)
 ANCHORS = [[[12, 12], [20, 20]], [[28, 28], [40, 40]]]
@@ -25,6 +25,12 @@ def small_network(classes: int = 1, grid_scale: float = 2.0) -> YoloV3Tiny:
     """The network with a few channels, so that a step takes milliseconds."""
     torch.manual_seed(0)
     return YoloV3Tiny(classes, ANCHORS, grid_scale, SMALL)
+
+
+def small_detector() -> YoloV3TinyDetector:
+    """The same as a detector of one class."""
+    torch.manual_seed(0)
+    return YoloV3TinyDetector(["square"], ANCHORS, grid_scale=2.0, widths=SMALL)
 
 
 def squares_scene(seed: int, size: tuple[int, int] = (160, 128), count: int = 8) -> LabelledScene:
@@ -82,6 +88,12 @@ def anchors() -> list[list[list[int]]]:
 def small() -> Callable[..., YoloV3Tiny]:
     """Makes small networks: `small(classes=1, grid_scale=2.0)`."""
     return small_network
+
+
+@pytest.fixture
+def detector() -> Callable[[], YoloV3TinyDetector]:
+    """Makes small detectors, all alike."""
+    return small_detector
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from training.detector.yolov3_tiny import MAX_LOG_SIZE, Predictor, YoloV3Tiny, decode_boxes
+from training.detector.yolov3_tiny.network import MAX_LOG_SIZE, YoloV3Tiny, decode, decode_boxes
 
 
 def test_shapes_of_heads_and_predictions(small):
@@ -12,7 +12,7 @@ def test_shapes_of_heads_and_predictions(small):
     fine, coarse = network(torch.rand(2, 3, 96, 96))
     assert fine.shape == (2, 2, 6, 6, 8)
     assert coarse.shape == (2, 2, 3, 3, 8)
-    boxes, scores = Predictor(network)(torch.rand(2, 3, 96, 96))
+    boxes, scores = decode(network, network(torch.rand(2, 3, 96, 96)))
     assert boxes.shape == (2, 2 * (36 + 9), 4)
     assert scores.shape == (2, 2 * (36 + 9), 3)
     assert (boxes[..., 2:] > boxes[..., :2]).all()
@@ -50,14 +50,14 @@ def test_a_score_is_objectness_times_class_probability(small):
     network = small(classes=2).eval()
     picture = torch.rand(1, 3, 64, 64)
     head = network(picture)[0]
-    _, scores = Predictor(network)(picture)
+    _, scores = decode(network, network(picture))
     first = head[0, 0, 0, 0]
     assert torch.allclose(scores[0, 0], first[4].sigmoid() * first[5:].sigmoid())
 
 
 def test_a_fresh_head_says_anchor_and_nothing_there(small, anchors):
     network = small(classes=4).eval()
-    boxes, scores = Predictor(network)(torch.rand(1, 3, 64, 64))
+    boxes, scores = decode(network, network(torch.rand(1, 3, 64, 64)))
     sizes = (boxes[0, :, 2:] - boxes[0, :, :2])[: 2 * 16].reshape(2, 16, 2)
     assert torch.allclose(sizes, torch.tensor(anchors[0], dtype=torch.float32)[:, None], rtol=0.2)
     assert scores.max().item() == pytest.approx(0.01 / 4, rel=0.5)
@@ -70,10 +70,11 @@ def test_the_stride_one_pooling_looks_right_and_down_as_darknet_does():
 
 
 def test_the_batch_does_not_change_the_answer(small):
-    predictor = Predictor(small()).eval()
+    network = small().eval()
     pictures = torch.rand(3, 3, 64, 64)
-    together, _ = predictor(pictures)
-    assert np.allclose(together[1].detach(), predictor(pictures[1:2])[0][0].detach(), atol=1e-4)
+    together, _ = decode(network, network(pictures))
+    alone, _ = decode(network, network(pictures[1:2]))
+    assert np.allclose(together[1].detach(), alone[0].detach(), atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from safelight.errors import WeightsError
-from training.detector.yolov3_tiny import ConvUnit, YoloV3Tiny
+from training.detector.yolov3_tiny.network import ConvUnit, YoloV3Tiny
 
 COCO_CLASSES = 80
 COCO_ANCHORS = (((23, 27), (37, 58), (81, 82)), ((81, 82), (135, 169), (344, 319)))

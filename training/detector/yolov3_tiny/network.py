@@ -1,4 +1,4 @@
-"""YOLOv3-tiny in plain torch, and the predictor that turns its raw heads into boxes and scores.
+"""YOLOv3-tiny in plain torch, and the decoding that turns its raw heads into boxes and scores.
 
 Knows nothing of targets, losses, files or pictures: tensors in, tensors out. Sources: Redmon & Farhadi, "YOLOv3: An
 Incremental Improvement", 2018 (network and decoding; the tiny variant is the authors' yolov3-tiny.cfg); Bochkovskiy et
@@ -121,26 +121,17 @@ class YoloV3Tiny(nn.Module):
         return head.view(batch, count, 5 + self.num_classes, height, width).permute(0, 1, 3, 4, 2)
 
 
-class Predictor(nn.Module):
-    """The network with its decoding: what is evaluated, exported and served."""
+def decode(network: YoloV3Tiny, heads: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Raw heads of `network` to boxes `(B, A, 4)` xyxy input pixels and scores `(B, A, C)` in [0, 1].
 
-    def __init__(self, network: YoloV3Tiny) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """`(B, 3, S, S)` in [0, 1] to boxes `(B, A, 4)` xyxy input pixels and scores `(B, A, C)` in [0, 1].
-
-        A score is objectness times class probability. A runs over heads (finest first), anchors, rows, columns.
-        """
-        heads = self.network(images)
-        boxes, scores = [], []
-        for i, head in enumerate(heads):
-            raw = head.float()
-            decoded = decode_boxes(raw[..., :4], self.network.anchors[i], STRIDES[i], self.network.grid_scale)
-            boxes.append(decoded.flatten(1, 3))
-            scores.append((raw[..., 4:5].sigmoid() * raw[..., 5:].sigmoid()).flatten(1, 3))
-        return torch.cat(boxes, dim=1), torch.cat(scores, dim=1)
+    A score is objectness times class probability. A runs over heads (finest first), anchors, rows, columns.
+    """
+    boxes, scores = [], []
+    for head, anchors, stride in zip(heads, network.anchors, STRIDES, strict=True):
+        raw = head.float()
+        boxes.append(decode_boxes(raw[..., :4], anchors, stride, network.grid_scale).flatten(1, 3))
+        scores.append((raw[..., 4:5].sigmoid() * raw[..., 5:].sigmoid()).flatten(1, 3))
+    return torch.cat(boxes, dim=1), torch.cat(scores, dim=1)
 
 
 def decode_boxes(raw: Tensor, anchors: Tensor, stride: int, grid_scale: float) -> Tensor:

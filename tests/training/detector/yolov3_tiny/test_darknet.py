@@ -8,10 +8,10 @@ from PIL import Image
 from safelight.errors import WeightsError
 from safelight.postprocess import Thresholds, detect
 from safelight.preprocess import Preprocess
-from training.detector.darknet import COCO_ANCHORS, load_darknet
-from training.detector.yolov3_tiny import Predictor, YoloV3Tiny
+from training.detector.yolov3_tiny.darknet import COCO_ANCHORS, load_darknet
+from training.detector.yolov3_tiny.network import YoloV3Tiny, decode
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 WEIGHTS = ROOT / "data/base_models/yolov3-tiny.weights"
 PHOTOS = ROOT / "data/raw/photos"
 HEADER = np.array([0, 2, 0, 7, 0], "<i4").tobytes()
@@ -110,11 +110,11 @@ def test_the_official_weights_find_the_person_the_cat_and_the_cup(photo, class_i
         pytest.skip("the photographs are not fetched (make run fetches them)")
     net = YoloV3Tiny(80, COCO_ANCHORS)
     load_darknet(net, WEIGHTS, keep_heads=True)
-    predictor = Predictor(net).eval()
+    net.eval()
 
     @torch.inference_mode()
     def run(batch):
-        boxes, scores = predictor(torch.from_numpy(batch))
+        boxes, scores = decode(net, net(torch.from_numpy(batch)))
         return boxes.numpy(), scores.numpy()
 
     image = np.asarray(Image.open(path).convert("RGB"))

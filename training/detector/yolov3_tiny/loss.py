@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from training.detector.yolov3_tiny import STRIDES, decode_boxes
+from training.detector.yolov3_tiny.network import STRIDES, decode_boxes
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from training.detector.anchors import fit_anchors, shape_iou
+from training.detector.yolov3_tiny.anchors import fit_anchors, shape_iou
 
 
 def test_shape_iou_by_hand():

@@ -3,8 +3,8 @@ import math
 import pytest
 import torch
 
-from training.detector.loss import LossWeights, assign, complete_iou, detection_loss
-from training.detector.yolov3_tiny import Predictor
+from training.detector.yolov3_tiny.loss import LossWeights, assign, complete_iou, detection_loss
+from training.detector.yolov3_tiny.network import decode
 
 WEIGHTS = LossWeights()
 
@@ -117,7 +117,7 @@ def test_one_tile_is_learnt_by_heart(small, scene):
     for module in network.modules():  # the running statistics of 80 steps are not those of this picture yet
         if isinstance(module, torch.nn.BatchNorm2d):
             module.train()
-    found, scores = Predictor(network)(picture)
+    found, scores = decode(network, network(picture))
     sure = found[0][scores[0, :, 0] > 0.3]
     for box in boxes[0]:
         iou, _ = complete_iou(sure, box.expand_as(sure))

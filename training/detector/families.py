@@ -1,0 +1,33 @@
+"""The families of detectors by name, and a saved detector back from its folder, whichever family it is of."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from safetensors.torch import load_file
+
+from safelight.errors import WeightsError
+from training.detector.interface import DESCRIPTION, WEIGHTS, Detector
+from training.detector.yolov3_tiny import YoloV3TinyDetector
+
+FAMILIES: dict[str, type[Detector]] = {cls.family: cls for cls in (YoloV3TinyDetector,)}
+
+
+def load_detector(folder: Path) -> Detector:
+    """The detector that `Detector.save` wrote, in evaluation mode. Raises WeightsError when it is missing or damaged."""
+    try:
+        saved = json.loads((folder / DESCRIPTION).read_text())
+        weights = load_file(folder / WEIGHTS)
+        detector = FAMILIES[saved["family"]].rebuild(saved["labels"], saved["description"])
+    except FileNotFoundError:
+        raise WeightsError(f"Expected {WEIGHTS} and {DESCRIPTION} in {folder}. Run the train stage first.") from None
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsError(f"{DESCRIPTION} in {folder} does not describe a known detector: {error}") from None
+    try:
+        detector.load_state_dict(weights)
+    except RuntimeError:
+        raise WeightsError(
+            f"The weights in {folder} belong to another network than {DESCRIPTION} beside them."
+        ) from None
+    return detector.eval()
