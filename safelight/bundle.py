@@ -1,7 +1,8 @@
 """The bundle: the only form in which a model leaves training and enters serving.
 
-`bundles/NAME/VERSION/` holds model.onnx, manifest.json, README.md (the model card) and model.sig; `champion.json`
-beside the versions names the one to serve. Knows nothing of networks or runtimes, and never unpickles anything.
+`bundles/NAME/VERSION/` holds model.onnx, manifest.json, README.md (the model card), model.sig and, where there are such,
+the graphs of variants; `champion.json` beside the versions names the one to serve. Knows nothing of networks or runtimes,
+and never unpickles anything.
 """
 
 from __future__ import annotations
@@ -10,12 +11,12 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from safelight.errors import ManifestInvalid
 from safelight.postprocess import Thresholds
@@ -42,6 +43,22 @@ class Tensor(_Frozen):
     shape: tuple[int | str, ...]
 
 
+class Variant(_Frozen):
+    """A cheaper way to nearly the same answers, which passed a gate of its own: another graph with the same inputs and
+    outputs (`file`), or JPEGs decoded at 1/2, 1/4 or 1/8 of their size as long as their longer side keeps `least_side`
+    pixels. gate: what was measured."""
+
+    file: str | None = Field(default=None, pattern=r"^model\.[a-z0-9]{1,32}\.onnx$")
+    least_side: int | None = Field(default=None, ge=1)
+    gate: dict[str, Any]
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Variant:
+        if (self.file is None) == (self.least_side is None):
+            raise ValueError("expected either a file or a least side")
+        return self
+
+
 class Manifest(_Frozen):
     """What a bundle holds and how to use it. `files` maps every other file (but the signature) to its SHA-256."""
 
@@ -64,6 +81,7 @@ class Manifest(_Frozen):
     configuration: dict[str, Any]
     licence: str
     files: dict[str, str]
+    variants: dict[Literal["int8", "dct"], Variant] = {}
 
     def preprocessing(self) -> Preprocess:
         """The preprocessing the model was trained with. Raises ManifestInvalid."""
@@ -92,19 +110,31 @@ class Champion(_Frozen):
 
 @dataclass(frozen=True)
 class Bundle:
-    """A verified bundle, wholly in memory. digest: SHA-256 of manifest.json, which pins every other file."""
+    """A verified bundle, wholly in memory. digest: SHA-256 of manifest.json, which pins every other file. graphs: those of
+    the manifest's variants, by file name."""
 
     manifest: Manifest
     digest: str
     model: bytes
+    graphs: Mapping[str, bytes] = field(default_factory=dict)
 
 
-def write_bundle(folder: Path, manifest: Manifest, model: bytes, card: str, private_key: Path) -> str:
+def write_bundle(
+    folder: Path,
+    manifest: Manifest,
+    model: bytes,
+    card: str,
+    private_key: Path,
+    graphs: Mapping[str, bytes] | None = None,
+) -> str:
     """Write and sign a bundle at `folder` in one step: it appears whole or not at all. Returns its digest.
 
-    `manifest.files` is filled in here. A folder already there is replaced.
+    graphs: those of the manifest's variants, by file name. `manifest.files` is filled in here. A folder already there is
+    replaced. Raises ManifestInvalid when a variant's graph is not given, or one of no variant is.
     """
-    contents = {MODEL: model, CARD: card.encode()}
+    contents = {MODEL: model, CARD: card.encode(), **(graphs or {})}
+    if set(graphs or {}) != _graphs_of(manifest):
+        raise ManifestInvalid(f"Expected the graphs {sorted(_graphs_of(manifest))}, got {sorted(graphs or {})}.")
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
     text = manifest.model_copy(update={"files": digests}).model_dump_json(indent=2).encode()
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -147,11 +177,18 @@ def read_bundle(folder: Path, public_keys: Sequence[Path]) -> Bundle:
     for name, data in contents.items():
         if hashlib.sha256(data).hexdigest() != manifest.files[name]:
             raise ManifestInvalid(f"{name} does not have the digest that the manifest gives.")
-    if MODEL not in contents:
-        raise ManifestInvalid(f"Expected {MODEL} among the files.")
+    graphs = _graphs_of(manifest)
+    if not {MODEL, *graphs} <= set(contents):
+        raise ManifestInvalid(f"Expected {sorted({MODEL, *graphs})} among the files.")
     manifest.preprocessing()
     manifest.decision()
-    return Bundle(manifest, hashlib.sha256(text).hexdigest(), contents[MODEL])
+    return Bundle(
+        manifest, hashlib.sha256(text).hexdigest(), contents[MODEL], {name: contents[name] for name in graphs}
+    )
+
+
+def _graphs_of(manifest: Manifest) -> set[str]:
+    return {variant.file for variant in manifest.variants.values() if variant.file is not None}
 
 
 def write_champion(model_folder: Path, champion: Champion) -> None:

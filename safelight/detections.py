@@ -53,6 +53,12 @@ class Detections:
     def __getitem__(self, index: NDArray[np.bool_] | NDArray[np.int64] | slice) -> Detections:
         return Detections(self.boxes[index], self.scores[index], self.class_ids[index], self.image_size)
 
+    def resized(self, image_size: tuple[int, int]) -> Detections:
+        """The same on the same picture at another (width, height)."""
+        factors = np.array([new / old for new, old in zip(image_size, self.image_size, strict=True)] * 2, np.float32)
+        most = np.array([*image_size] * 2, np.float32)
+        return Detections(np.minimum(self.boxes * factors, most), self.scores, self.class_ids, image_size)
+
     def above(self, threshold: float | NDArray[np.float32]) -> Detections:
         """Those with a score of at least `threshold`: one for all, or `(C,)`, one for each class."""
         return self[self.scores >= (threshold[self.class_ids] if isinstance(threshold, np.ndarray) else threshold)]

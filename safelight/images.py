@@ -50,6 +50,7 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 """What makes a picture upright, by its EXIF orientation."""
+_SIDEWAYS = (5, 6, 7, 8)
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,18 @@ def decode(data: bytes, limits: ImageLimits, claimed_type: str | None = None) ->
     Raises EmptyBody, TooLarge, NotAnImage, UnsupportedFormat, TypeMismatch, TooManyPixels, SideTooLong, SeveralPictures,
     TrailingData or CorruptImage, and warns of nothing.
     """
+    return decode_small(data, limits, None, claimed_type)[0]
+
+
+def decode_small(
+    data: bytes, limits: ImageLimits, least_side: int | None, claimed_type: str | None = None
+) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+    """As `decode`, but a JPEG may come out at 1/2, 1/4 or 1/8 of its size, as long as its longer side keeps `least_side`
+    pixels: (pixels, (width, height) of the whole picture, upright). Other formats, and None, come out whole.
+
+    The decoder leaves out the high frequencies of each 8 x 8 block (the DCT's, hence the name of the method), so that most
+    of the work is never done. It is lossy: pixels are not those of the whole picture scaled down. Raises what `decode` does.
+    """
     if not data:
         raise EmptyBody(f"Expected an image ({', '.join(limits.media_types)}), got no bytes.")
     if len(data) > limits.max_bytes:
@@ -99,7 +112,8 @@ def decode(data: bytes, limits: ImageLimits, claimed_type: str | None = None) ->
         raise TypeMismatch(f"The media type says {claimed_type}, the bytes say {media_type}. Send what they are.")
     try:
         if media_type in OPTIONAL_FORMATS:
-            return _decode_modern(data, media_type, limits)
+            pixels = _decode_modern(data, media_type, limits)
+            return pixels, (pixels.shape[1], pixels.shape[0])
         still = _STRUCTURES[media_type](data)
         _check_size(still.width, still.height, limits)
         if media_type == "image/png":
@@ -108,8 +122,12 @@ def decode(data: bytes, limits: ImageLimits, claimed_type: str | None = None) ->
         with _DECODERS[media_type](io.BytesIO(still.data)) as image:
             if image.size != (still.width, still.height):
                 raise CorruptImage(f"The {media_type} data says different sizes.")
+            if least_side is not None and media_type == "image/jpeg":
+                _scale_down(image, least_side)
             image.load()
-            return clean(image, still.orientation)
+            pixels = clean(image, still.orientation)
+            turned = still.orientation in _SIDEWAYS
+            return pixels, (still.height, still.width) if turned else (still.width, still.height)
     except SafelightError:
         raise
     except Exception:  # decoders raise OSError, SyntaxError, ValueError, struct.error and more on broken input
@@ -146,6 +164,15 @@ def _decode_modern(data: bytes, media_type: str, limits: ImageLimits) -> NDArray
         _check_size(*image.size, limits)
         image.load()
         return clean(image, orientation)
+
+
+def _scale_down(image: ImageFile.ImageFile, least_side: int) -> None:
+    """Let the decoder leave out what a picture of `least_side` pixels does not need. Pillow chooses the smallest size of
+    at least the one asked for, side by side; asking a pixel less on the shorter one keeps rounding from costing a step."""
+    width, height = image.size
+    share = least_side / max(width, height)
+    if share < 1:
+        image.draft(None, (max(1, int(width * share)), max(1, int(height * share))))
 
 
 def _check_size(width: int, height: int, limits: ImageLimits) -> None:

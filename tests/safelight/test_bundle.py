@@ -162,3 +162,50 @@ def test_a_threshold_of_an_unknown_class_is_refused():
     assert manifest(thresholds=thresholds).decision().per_class == {"cat": 0.2}
     with pytest.raises(ManifestInvalid, match="expected labels of the model, got 'dog'"):
         manifest(thresholds={**thresholds, "per_class": {"dog": 0.2}}).decision()
+
+
+INT8 = {"int8": {"file": "model.int8.onnx", "gate": {"drop": 0.002}}, "dct": {"least_side": 64, "gate": {}}}
+
+
+def test_graphs_of_variants_are_part_of_the_bundle(tmp_path, key):
+    folder = tmp_path / "coco" / "v1"
+    write_bundle(folder, manifest(variants=INT8), b"a graph", "", key, {"model.int8.onnx": b"a small graph"})
+    bundle = read_bundle(folder, public(key))
+    assert bundle.graphs == {"model.int8.onnx": b"a small graph"}
+    assert "model.int8.onnx" in bundle.manifest.files
+    assert bundle.manifest.variants["dct"].least_side == 64
+    (folder / "model.int8.onnx").write_bytes(b"another graph")
+    with pytest.raises(SignatureInvalid):
+        read_bundle(folder, public(key))
+
+
+@pytest.mark.parametrize("graphs", [None, {}, {"model.int4.onnx": b""}, {"model.int8.onnx": b"", "model.x.onnx": b""}])
+def test_graphs_are_those_of_the_variants(tmp_path, key, graphs):
+    with pytest.raises(ManifestInvalid, match="Expected the graphs"):
+        write_bundle(tmp_path / "v1", manifest(variants=INT8), b"a graph", "", key, graphs)
+
+
+def test_a_signed_manifest_that_names_a_graph_it_does_not_hold_is_refused(folder, key):
+    text = (folder / "manifest.json").read_text()
+    changed = text.replace('"variants": {}', '"variants": {"int8": {"file": "model.int8.onnx", "gate": {}}}')
+    assert changed != text
+    (folder / "manifest.json").write_text(changed)
+    sign(folder, key)
+    with pytest.raises(ManifestInvalid, match=r"model\.int8\.onnx"):
+        read_bundle(folder, public(key))
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [
+        {"gate": {}},
+        {"file": "model.int8.onnx", "least_side": 64, "gate": {}},
+        {"file": "../model.int8.onnx", "gate": {}},
+        {"file": "manifest.json", "gate": {}},
+        {"least_side": 0, "gate": {}},
+        {"least_side": 64},
+    ],
+)
+def test_a_variant_is_a_graph_of_ours_or_a_least_side(variant):
+    with pytest.raises(ValueError):
+        manifest(variants={"int8": variant})

@@ -60,3 +60,11 @@ def test_above_takes_one_threshold_or_one_a_class():
     found = Detections(np.zeros((3, 4)), np.array([0.9, 0.4, 0.3]), np.array([0, 0, 1]), (9, 9))
     assert found.above(0.35).scores.tolist() == pytest.approx([0.9, 0.4])
     assert found.above(np.array([0.5, 0.3], np.float32)).class_ids.tolist() == [0, 1]
+
+
+def test_resized_boxes_lie_where_they_lay_on_the_picture():
+    found = Detections(np.array([[10, 10, 50, 25]]), np.array([0.5]), np.array([0]), (50, 25))
+    whole = found.resized((199, 100))
+    assert whole.image_size == (199, 100)
+    assert whole.boxes.tolist() == [pytest.approx([39.8, 40, 199, 100])]
+    assert (whole.boxes <= [199, 100, 199, 100]).all()
