@@ -1,4 +1,9 @@
-"""export: the trained predictor as an ONNX graph, and the proof that the graph answers as the predictor does."""
+"""export: the trained predictor as an ONNX graph, the proof that the graph answers as the predictor does, and cheaper
+variants of it behind gates.
+
+Writes into its output folder model.onnx, parity.json (how far the graph is from the network), report.json (how it was made,
+and what became of each variant) and, where int8 was accepted, model.int8.onnx.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +16,20 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig
 from rich.console import Console
 
-from pipelines.evaluate import look, map50
-from pipelines.models import pictures, thresholds, trained
+from pipelines.models import labels, pictures, thresholds, trained
 from pipelines.stage import build, plain, stage, write_json
 from safelight.bundle import MODEL
+from safelight.detections import Detections
+from safelight.postprocess import Run, Thresholds, detect
 from safelight.preprocess import Preprocess
-from training.detector.scenes import read_scenes
-from training.export.onnx import export_onnx, onnx_run, torch_run
+from training.detector.metrics import COCO_IOUS, coco_map
+from training.detector.scenes import LabelledScene, read_scenes
+from training.export.int8 import INT8, Int8
+from training.export.onnx import describe_graph, export_onnx, onnx_run, torch_run
 from training.export.parity import BATCHES, Tolerance, box_parity, describe, metric_parity, tensor_parity
+from training.export.report import lines
+from training.export.samples import calibration_inputs, files
+from training.export.variants import Dct, dct_variant, int8_variant, not_offered
 
 
 @stage("train")
@@ -26,11 +37,32 @@ def main(cfg: DictConfig) -> None:
     """Export, then compare on tensors (batch 1, 2, 8), on the boxes of whole pictures, and on mAP50 where labels are."""
     folder = Path(cfg.out.export)
     preprocess: Preprocess = build(cfg.model.preprocess)
-    decision, tolerance = thresholds(cfg), Tolerance(**plain(cfg.export.tolerance))
+    decision = thresholds(cfg)
     predictor = trained(cfg)
-    export_onnx(predictor, preprocess.input_size, folder / MODEL)
-    reference, exported = torch_run(predictor), onnx_run(folder / MODEL)
+    made = export_onnx(predictor, preprocess.input_size, folder / MODEL, cfg.export.exporter)
     scenes = read_scenes(Path(cfg.data.processed) / "val") if cfg.data.labelled else []
+    parity = compare(cfg, torch_run(predictor), onnx_run(folder / MODEL), scenes, preprocess, decision)
+    write_json(folder / "parity.json", parity | {"exporter": made.exporter, "opset": made.opset})
+    report = {
+        "graph": describe_graph(folder / MODEL, made),
+        "variants": variants(cfg, scenes, parity, preprocess, decision),
+    }
+    write_json(folder / "report.json", report)
+    console = Console(soft_wrap=True, highlight=False)
+    for line in lines(cfg.name, report, parity):
+        console.print(line)
+
+
+def compare(
+    cfg: DictConfig,
+    reference: Run,
+    exported: Run,
+    scenes: list[LabelledScene],
+    preprocess: Preprocess,
+    decision: Thresholds,
+) -> dict[str, Any]:
+    """How far the graph is from the network. Raises ParityError when that is too far."""
+    tolerance = Tolerance(**plain(cfg.export.tolerance))
     images = [s.image for s in scenes] or [image for _, image in pictures(Path(cfg.data.folder))]
     parity: dict[str, Any] = {
         "tolerance": describe(tolerance),
@@ -40,15 +72,61 @@ def main(cfg: DictConfig) -> None:
     }
     if scenes:
         parity["map50"] = metric_parity(
-            lambda run: map50(look(scenes, preprocess, decision, run), scenes, len(cfg.data.labels)),
+            lambda run: map50(look(scenes, preprocess, decision, run), scenes, len(labels(cfg))),
             reference,
             exported,
             tolerance,
         )
-    write_json(folder / "parity.json", parity)
-    Console(soft_wrap=True).print(
-        f"export: {cfg.name} to ONNX, {parity['boxes']['matched']} boxes agree to {parity['boxes']['score']:.0e}"
-    )
+    return parity
+
+
+def variants(
+    cfg: DictConfig, scenes: list[LabelledScene], parity: dict[str, Any], preprocess: Preprocess, decision: Thresholds
+) -> dict[str, Any]:
+    """What became of each variant: accepted, refused or not offered, and why."""
+    graph, split, classes = Path(cfg.out.export) / MODEL, Path(cfg.data.processed), len(labels(cfg))
+    int8 = Int8(**plain(cfg.export.int8))
+    dct = Dct(**plain(cfg.export.dct))
+    graph.with_name(INT8).unlink(missing_ok=True)
+    if not scenes:
+        unmeasurable = not_offered("without labelled pictures there is no mAP50 to gate it on")
+        return {"int8": unmeasurable, "dct": unmeasurable}
+    found = {"int8": not_offered("switched off"), "dct": not_offered("switched off")}
+    runs = {"fp32": onnx_run(graph)}
+    if int8.enabled:
+        found["int8"] = int8_variant(
+            graph,
+            int8,
+            calibration_inputs(split / "train", preprocess, int8.samples, cfg.seed),
+            lambda run: map50(look(scenes, preprocess, decision, run), scenes, classes),
+            parity["map50"]["exported"],
+            cfg.export.repeats,
+        )
+        if found["int8"]["outcome"] == "accepted":
+            runs["int8"] = onnx_run(graph.with_name(INT8))
+    if dct.enabled and preprocess.mode != "letterbox":
+        found["dct"] = not_offered("pictures are cut into tiles at their own scale, so every pixel is looked at")
+    elif dct.enabled:
+        found["dct"] = dct_variant(
+            files(split / "val"),
+            dct,
+            preprocess,
+            decision,
+            runs,
+            lambda boxes: map50(boxes, scenes, classes),
+            cfg.export.repeats,
+        )
+    return found
+
+
+def look(scenes: list[LabelledScene], preprocess: Preprocess, decision: Thresholds, run: Run) -> list[Detections]:
+    """What is found on whole scenes, down to the floor."""
+    return [detect(scene.image, preprocess, decision, run) for scene in scenes]
+
+
+def map50(found: list[Detections], scenes: list[LabelledScene], classes: int) -> float:
+    """mAP at IoU 0.5."""
+    return coco_map(found, [scene.truth for scene in scenes], classes, COCO_IOUS[:1])[COCO_IOUS[0]]
 
 
 def example_batch(images: list[NDArray[np.uint8]], preprocess: Preprocess) -> NDArray[np.float32]:

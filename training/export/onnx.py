@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -24,7 +25,7 @@ from onnxscript.onnx_types import BOOL
 from torch import nn
 
 from safelight.bundle import Tensor
-from safelight.errors import ParityError
+from safelight.errors import ConfigError, ParityError
 from safelight.postprocess import Run
 
 OPSET = 18
@@ -45,26 +46,39 @@ class Exported:
     reason: str | None = None
 
 
-def export_onnx(predictor: nn.Module, input_size: int, path: Path) -> Exported:
+Writer = Callable[[nn.Module, torch.Tensor, Path], None]
+
+
+def export_onnx(
+    predictor: nn.Module, input_size: int, path: Path, exporter: Literal["auto", "dynamo", "traced"] = "auto"
+) -> Exported:
     """Write `predictor` to `path` as ONNX, checked by ONNX's own checker.
 
-    predictor: `(B, 3, S, S)` to (boxes `(B, A, 4)`, scores `(B, A, C)`), in evaluation mode, on the CPU. Raises
-    ParityError when neither exporter leaves the batch dimension free, and what the tracing one raises when both fail.
+    predictor: `(B, 3, S, S)` to (boxes `(B, A, 4)`, scores `(B, A, C)`), on the CPU; put into evaluation mode. exporter:
+    `auto` is dynamo, and traced where that fails. Raises ParityError when the batch dimension does not stay free, and what
+    the exporter raises when it fails.
     """
+    if exporter not in ("auto", "dynamo", "traced"):
+        raise ConfigError(f"exporter: expected auto, dynamo or traced, got {exporter!r}.")
     predictor.eval()
     example = torch.rand(_EXAMPLE, 3, input_size, input_size)
     path.parent.mkdir(parents=True, exist_ok=True)
-    reason = None
+    if exporter == "traced":
+        return _finished(_traced, predictor, example, path)
     try:
-        _dynamo(predictor, example, path)
-        graph = _tidied(path, predictor, example)
+        return _finished(_dynamo, predictor, example, path)
     except Exception as error:  # the exporter raises a class of its own for each of its passes
-        reason = type(error).__name__
-        _traced(predictor, example, path)
-        graph = _tidied(path, predictor, example)
+        if exporter == "dynamo":
+            raise
+        return replace(_finished(_traced, predictor, example, path), reason=type(error).__name__)
+
+
+def _finished(write: Writer, predictor: nn.Module, example: torch.Tensor, path: Path) -> Exported:
+    write(predictor, example, path)
+    graph = _tidied(path, predictor, example)
     onnx.checker.check_model(graph, full_check=True)
     onnx.save(graph, str(path))
-    return Exported("traced" if reason else "dynamo", OPSET, reason)
+    return Exported("dynamo" if write is _dynamo else "traced", OPSET)
 
 
 def _dynamo(predictor: nn.Module, example: torch.Tensor, path: Path) -> None:
@@ -123,6 +137,17 @@ def tensors(path: Path) -> tuple[Tensor, list[Tensor]]:
     """The graph's input and outputs as a manifest describes them; free dimensions by name."""
     graph = onnx.load(str(path), load_external_data=False).graph
     return _tensor(graph.input[0]), [_tensor(output) for output in graph.output]
+
+
+def describe_graph(path: Path, made: Exported) -> dict[str, Any]:
+    """How the graph was made, by which versions, and what it is."""
+    nodes = [node.op_type for node in onnx.load(str(path), load_external_data=False).graph.node]
+    packages = ("torch", "onnx", "onnxscript", "onnxruntime", "transformers")
+    return asdict(made) | {
+        "versions": {name: version(name) for name in packages},
+        "bytes": path.stat().st_size,
+        "nodes": len(nodes),
+    }
 
 
 def onnx_run(model: Path | bytes, threads: int | None = None) -> Run:
