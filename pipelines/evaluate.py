@@ -1,97 +1,172 @@
-"""evaluate: thresholds chosen on validation scenes, figures reported on test scenes the training has not seen.
+"""evaluate: thresholds and temperature chosen on validation pictures, figures reported on test pictures.
 
-Writes metrics/NAME.json, and into its output folder thresholds.json, pr_curve.json and a picture of each test scene.
+Writes metrics/NAME.json, which repeats to the bit, and into its output folder thresholds.json, curves and charts, the
+latency on this machine, report.html, and, where the data card says that pictures are not private, a gallery of them.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import shutil
+import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import DictConfig
-from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
 from pipelines.models import labels, pictures, trained
 from pipelines.stage import build, stage, write_json
 from safelight.detections import Detections
-from safelight.drawing import draw
 from safelight.postprocess import Run, Thresholds, detect
 from safelight.preprocess import Preprocess
-from training.detector.bootstrap import evaluate
-from training.detector.metrics import COCO_IOUS, CROWN_IOU, best_threshold, coco_map, precision_recall_curve
+from training.detector.metrics import COCO_IOUS, coco_map
 from training.detector.scenes import LabelledScene, read_scenes
+from training.evaluation.files import Evaluation, write_evaluation, write_unmeasured
+from training.evaluation.latency import processor, summary, time_network
+from training.evaluation.measure import Calibrated, Measured, calibrate, measure
+from training.evaluation.observed import Observed, observe
+from training.evaluation.thresholds import Choice, choose
 from training.export.onnx import torch_run
+
+_CLOCK = time.perf_counter
+_LISTED = 20  # pictures of a split that are named one by one in the metrics
 
 
 @stage("train")
 def main(cfg: DictConfig) -> None:
     """Measure `cfg.name`, or say why it cannot be measured."""
     out = Path(cfg.out.evaluate)
-    out.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(out, ignore_errors=True)  # nothing of an earlier run, least of all a picture that is private now
+    out.mkdir(parents=True)
     configured: Thresholds = build(cfg.model.thresholds)
     preprocess: Preprocess = build(cfg.model.preprocess)
     run = torch_run(trained(cfg))
-    chosen: dict[str, float] = {}
-    if not cfg.data.labelled:
-        report = unmeasured(cfg.no_metrics)
-        looked = [
-            (name, image, detect(image, preprocess, configured, run)) for name, image in pictures(Path(cfg.data.folder))
-        ]
-    else:
-        report, chosen, looked = measure(cfg, preprocess, configured, run)
-    write_json(out / "thresholds.json", chosen)
+    report = (
+        measured(cfg, preprocess, configured, run)
+        if cfg.data.labelled
+        else unlabelled(cfg, preprocess, configured, run)
+    )
     write_json(Path(cfg.paths.metrics) / f"{cfg.name}.json", report)
-    for name, image, found in looked:
-        Image.fromarray(draw(image, found.above(chosen.get("score", configured.score)), labels(cfg))).save(
-            out / f"{name}.jpg"
-        )
     Console(soft_wrap=True).print(f"evaluate: {cfg.name} {said(report)}")
 
 
-def measure(
-    cfg: DictConfig, preprocess: Preprocess, configured: Thresholds, run: Run
-) -> tuple[dict[str, Any], dict[str, float], list[tuple[str, Any, Detections]]]:
-    """(report, chosen thresholds, what was found on each test scene). The test scenes decide nothing."""
-    root, classes = Path(cfg.data.processed), len(cfg.data.labels)
-    val, test = read_scenes(root / "val"), read_scenes(root / "test")
-    found_val = look(val, preprocess, configured, run)
-    score, f1 = best_threshold(found_val, [s.truth for s in val], CROWN_IOU)
-    chosen = {"score": round(min(max(score, configured.floor), 1.0), 4)}
-    found = look(test, preprocess, configured, run)
-    estimates = evaluate(
-        found, [s.truth for s in test], classes, chosen["score"], match_iou=CROWN_IOU, samples=cfg.bootstrap_samples, seed=cfg.seed
+def measured(cfg: DictConfig, preprocess: Preprocess, configured: Thresholds, run: Run) -> dict[str, Any]:
+    """Choose on validation pictures, measure on test pictures, which decide nothing; without those, on validation."""
+    out, names, options = Path(cfg.out.evaluate), labels(cfg), cfg.evaluation
+    val_scenes, test_scenes = (split(Path(cfg.data.processed) / name) for name in ("val", "test"))
+    val = observe(shown(val_scenes, "validation"), preprocess, configured, run, _CLOCK)
+    choice = choose(val, names, configured, options.match_iou, options.min_support)
+    write_json(out / "thresholds.json", choice.to_dict())
+    test = observe(shown(test_scenes, "test"), preprocess, configured, run, _CLOCK)
+    seen, scenes, on = (test, test_scenes, "test") if test.boxes else (val, val_scenes, "val")
+    if not seen.boxes:
+        return unmeasured("Neither the validation nor the test pictures have a labelled box.")
+    iou, least = options.match_iou, choice.applied_to(configured).scores(names)
+    plot = options.plot if preprocess.mode == "tiles" else None
+    found = measure(seen, names, least, match_iou=iou, plot=plot, samples=cfg.bootstrap_samples, seed=cfg.seed)
+    calibrated = calibrate(val, seen, iou)
+    report = summarised(cfg, val, seen, on, choice, found, calibrated)
+    speed = speeds(cfg, run, preprocess, seen.seconds)
+    words = {"test": "test", "val": "validation"}[on]
+    write_evaluation(
+        out,
+        Evaluation(cfg.name, tuple(names), words, seen, found, calibrated, choice, iou, speed),
+        [report["reason"]] if report["reason"] else [],
+        None if cfg.data.private else scenes,
+        plot=plot,
+        best=options.gallery.best,
+        worst=options.gallery.worst,
     )
-    curve = precision_recall_curve(found, [s.truth for s in test], CROWN_IOU)
-    points = zip(curve.recall, curve.precision, curve.scores, strict=True)
-    write_json(
-        Path(cfg.out.evaluate) / "pr_curve.json",
-        [{"recall": float(r), "precision": float(p), "score": float(s)} for r, p, s in points][
-            :: max(1, len(curve.scores) // 300)
-        ],
-    )
-    report = {
-        "reason": None,
-        "threshold": {"score": chosen["score"], "chosen_on": "validation scenes", "val_f1": f1},
-        "val": {"map50": map50(found_val, val, classes), "scenes": [s.image_id for s in val]},
-        "test": {name: asdict(estimate) for name, estimate in estimates.items()}
-        | {
-            "scenes": [s.image_id for s in test],
-            "boxes": sum(len(s.truth) for s in test),
-            "iou_of_precision_and_recall": CROWN_IOU,
-        },
+    return report
+
+
+def summarised(
+    cfg: DictConfig,
+    val: Observed,
+    seen: Observed,
+    on: str,
+    choice: Choice,
+    found: Measured,
+    calibrated: Calibrated,
+) -> dict[str, Any]:
+    """What metrics/NAME.json holds."""
+    private, counting = bool(cfg.data.private), found.counting()
+    val_map = coco_map(val.found, val.truths, len(labels(cfg)), COCO_IOUS[:1])[COCO_IOUS[0]] if val.boxes else None
+    figures = {
+        **found.figures,
+        **described(seen, private),
+        "iou_of_precision_and_recall": cfg.evaluation.match_iou,
+        "resampled": {"unit": counting["unit"], "units": counting["units"]},
     }
-    return report, chosen, [(s.image_id, s.image, f) for s, f in zip(test, found, strict=True)]
+    return {
+        "reason": None
+        if on == "test"
+        else "There are no labelled test pictures: these figures are of validation, which chose the thresholds.",
+        "measured_on": on,
+        "test": figures if on == "test" else None,
+        "val": {"map50": val_map, **described(val, private), **({} if on == "test" else {"figures": figures})},
+        "threshold": {**choice.to_dict(), "chosen_on": choice.chosen_on, "val_f1": choice.val_f1},
+        "coco": found.coco.total,
+        "per_class": found.per_class,
+        "calibration": calibrated.values,
+        "counts": counting,
+    }
 
 
-def look(scenes: list[LabelledScene], preprocess: Preprocess, thresholds: Thresholds, run: Run) -> list[Detections]:
+def described(seen: Observed, private: bool) -> dict[str, Any]:
+    """How much a split holds; its pictures by name where they are few and not private."""
+    named = {"scenes": list(seen.image_ids)} if not private and len(seen) <= _LISTED else {}
+    return {"pictures": len(seen), "boxes": seen.boxes, **named}
+
+
+def unlabelled(cfg: DictConfig, preprocess: Preprocess, configured: Thresholds, run: Run) -> dict[str, Any]:
+    """Look at the pictures without measuring anything but time."""
+    out, report = Path(cfg.out.evaluate), unmeasured(cfg.no_metrics)
+    write_json(out / "thresholds.json", {})
+    looked, seconds = [], []
+    for name, image in pictures(Path(cfg.data.folder)):
+        begun = _CLOCK()
+        found = detect(image, preprocess, configured, run)
+        seconds.append(_CLOCK() - begun)
+        looked.append((name, image, found.above(configured.score)))
+    speed = speeds(cfg, run, preprocess, seconds)
+    write_unmeasured(out, cfg.name, labels(cfg), cfg.no_metrics, speed, [] if cfg.data.private else looked)
+    return report
+
+
+def split(folder: Path) -> Sequence[LabelledScene]:
+    """The scenes of a prepared split; none where the data has no such split."""
+    return read_scenes(folder) if folder.is_dir() else []
+
+
+def speeds(cfg: DictConfig, run: Run, preprocess: Preprocess, seconds: Sequence[float]) -> dict[str, Any]:
+    """Latency of the network and of the looks that were taken, and what it was measured on."""
+    size = preprocess.input_size
+    return {
+        "network_input_ms": summary(time_network(run, size, cfg.evaluation.latency_inputs, _CLOCK)),
+        "picture_ms": summary(seconds) if len(seconds) else None,
+        "batch": 1,
+        "input_size": size,
+        "threads": torch.get_num_threads(),
+        "processor": processor(),
+        "runtime": f"torch {torch.__version__.partition('+')[0]}",
+    }
+
+
+def shown(scenes: Sequence[LabelledScene], name: str) -> Iterable[LabelledScene]:
+    """The scenes, with a bar on the terminal."""
+    return track(scenes, description=f"looking at {name} pictures", total=len(scenes)) if len(scenes) else scenes
+
+
+def look(scenes: Iterable[LabelledScene], preprocess: Preprocess, thresholds: Thresholds, run: Run) -> list[Detections]:
     """What is found on whole scenes, down to the floor."""
-    return [detect(s.image, preprocess, thresholds, run) for s in track(scenes, description="looking at scenes")]
+    return list(observe(scenes, preprocess, thresholds, run, _CLOCK).found)
 
 
-def map50(found: list[Detections], scenes: list[LabelledScene], classes: int) -> float:
+def map50(found: Sequence[Detections], scenes: Iterable[LabelledScene], classes: int) -> float:
     """mAP at IoU 0.5."""
     return coco_map(found, [s.truth for s in scenes], classes, COCO_IOUS[:1])[COCO_IOUS[0]]
 
@@ -103,9 +178,12 @@ def unmeasured(reason: str) -> dict[str, Any]:
 
 def said(report: dict[str, Any]) -> str:
     """One line for a person."""
-    if report["test"] is None:
+    on = report.get("measured_on")
+    if on is None:
         return f"not measured: {report['reason']}"
-    figure = report["test"]["map50"]
+    figure = report[on]["map50"] if on == "test" else None
+    if figure is None:
+        return f"val mAP50 {report['val']['map50']:.3f}; {report['reason']}"
     return f"test mAP50 {figure['value']:.3f} (95 % interval {figure['low']:.3f} to {figure['high']:.3f})"
 
 
