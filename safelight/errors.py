@@ -34,8 +34,12 @@ SafelightError
 ├── FetchError                   an archive that cannot be had, or is not the pinned one
 ├── WeightsError                 a weights file that does not fit the network
 ├── ConfigError                  a configuration that may not be used
+├── TrainingDiverged             a training whose loss or gradient is no longer a number
 ├── KeyNotTrusted                a service offers no key that the client may use
-└── ParityError                  an exported graph that does not answer as the original does
+├── ParityError                  an exported graph that does not answer as the original does
+├── RegistryUnavailable          MLflow's registry does not answer (retryable)
+└── PromotionError               the champion cannot be moved
+    └── PromotionRefused         a candidate that does not pass the gates
 
 `status` is the HTTP status a service answers with, `retryable` says whether the same request may succeed later
 (`retry_after_s`: in how many seconds, where that is known), and the message is public: it never holds payloads, file
@@ -261,9 +265,27 @@ class ConfigError(SafelightError):
     title = "The configuration cannot be used"
 
 
+class TrainingDiverged(SafelightError):
+    title = "The training diverged"
+
+
 class KeyNotTrusted(SafelightError):
     title = "The service's key is not trusted"
 
 
 class ParityError(SafelightError):
     title = "The exported graph differs from the original"
+
+
+class RegistryUnavailable(SafelightError):
+    status = 503
+    retryable = True
+    title = "The model registry does not answer"
+
+
+class PromotionError(SafelightError):
+    title = "The champion cannot be moved"
+
+
+class PromotionRefused(PromotionError):
+    title = "The promotion was refused"

@@ -5,15 +5,17 @@ Knows nothing of networks. Decoded scenes stay in memory.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 
 from safelight.preprocess import Preprocess
+from training.detector.rounds import RoundLoader, Rounds, RoundSampler
 from training.detector.scenes import Augment, LabelledScene, Tiles, read_scenes
 
 Batch = tuple[Tensor, list[Tensor], list[Tensor]]
@@ -22,7 +24,8 @@ Batch = tuple[Tensor, list[Tensor], list[Tensor]]
 
 class SceneDataModule(pl.LightningDataModule):
     """root: folder of the prepared splits. preprocess: the one of training, export and serving. augment: how tiles vary.
-    steps: optimiser steps in all, of `batch_size` tiles each. seed: fixes every tile. workers: loader processes."""
+    steps: optimiser steps in all, of `batch_size` tiles each. val_every: of them a round has, by default all. accumulate:
+    backward passes a step. seed: fixes every tile. workers: loader processes."""
 
     def __init__(
         self,
@@ -33,12 +36,13 @@ class SceneDataModule(pl.LightningDataModule):
         steps: int,
         seed: int,
         workers: int = 0,
+        val_every: int | None = None,
+        accumulate: int = 1,
     ) -> None:
         super().__init__()
-        if batch_size < 1 or steps < 1:
-            raise ValueError(f"expected batch_size and steps of at least 1, got {batch_size} and {steps}")
+        self.rounds = Rounds(steps, val_every or steps, batch_size, accumulate)
         self._root, self._preprocess, self._augment = Path(root), preprocess, augment
-        self._batch_size, self._steps, self._seed, self._workers = batch_size, steps, seed, workers
+        self._seed, self._workers = seed, workers
         self._scenes: dict[str, list[LabelledScene]] = {}
 
     def scenes(self, split: str) -> list[LabelledScene]:
@@ -47,14 +51,23 @@ class SceneDataModule(pl.LightningDataModule):
             self._scenes[split] = read_scenes(self._root / split)
         return self._scenes[split]
 
-    def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor, Tensor]]:
-        """`steps` batches of tiles; their order is fixed by the seed."""
-        tiles = Tiles(self.scenes("train"), self._preprocess, self._augment, self._steps * self._batch_size, self._seed)
-        return DataLoader(tiles, self._batch_size, collate_fn=collate, num_workers=self._workers)
+    def train_dataloader(self) -> RoundLoader:
+        """A round of batches; what is in them is fixed by the seed."""
+        samples = self.rounds.steps * self.rounds.batch_size
+        tiles = Tiles(self.scenes("train"), self._preprocess, self._augment, samples, self._seed)
+        sampler = RoundSampler(self.rounds, *self._place())
+        return RoundLoader(tiles, sampler, collate_fn=collate, num_workers=self._workers)
 
     def val_dataloader(self) -> DataLoader[LabelledScene]:
-        """Whole scenes, one at a time."""
-        return DataLoader(self.scenes("val"), batch_size=None, collate_fn=_as_it_is)  # type: ignore[arg-type]
+        """Whole scenes, one at a time; of several processes each takes every n-th."""
+        world, rank = self._place()
+        scenes: Sequence[LabelledScene] = self.scenes("val")
+        mine: Any = Subset(scenes, range(rank, len(scenes), world))  # type: ignore[arg-type]
+        return DataLoader(mine, batch_size=None, collate_fn=_as_it_is)  # type: ignore[arg-type]
+
+    def _place(self) -> tuple[int, int]:
+        """How many processes train together, and which of them this is."""
+        return (self.trainer.world_size, self.trainer.global_rank) if self.trainer is not None else (1, 0)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Tiles go to the device whole; a scene stays, its views follow one batch at a time."""

@@ -5,16 +5,22 @@ Knows nothing of data on disk, of trackers or of configuration files.
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
-from torch import Tensor
+from torch import Tensor, nn
+from torch._inductor.cpp_builder import get_cpp_compiler
+from torch._inductor.exc import InvalidCxxCompiler
 
 from safelight.detections import Detections
+from safelight.errors import ConfigError
 from safelight.postprocess import Thresholds, detect
 from safelight.preprocess import Preprocess
 from training.detector.datamodule import Batch
@@ -29,7 +35,8 @@ MONITOR = "val/map50"
 class DetectorModule(pl.LightningModule):
     """detector: with its base weights. preprocess, thresholds: how validation scenes are looked at. learning_rate: its
     peak, reached after `warmup_steps`, then a cosine down to 2 % of it at `steps` (Loshchilov & Hutter, "SGDR", 2017).
-    weight_decay: of AdamW, on kernels only."""
+    weight_decay: of AdamW, on kernels only. freeze_norm: batch normalisation keeps its base statistics, for batches too
+    small to tell their own; its scale and shift still learn. compiled: the loss goes through torch.compile."""
 
     def __init__(
         self,
@@ -40,20 +47,30 @@ class DetectorModule(pl.LightningModule):
         weight_decay: float,
         warmup_steps: int,
         steps: int,
+        freeze_norm: bool = False,
+        compiled: bool = False,
     ) -> None:
         super().__init__()
         self.detector: Detector = detector.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
         self._preprocess, self._thresholds = preprocess, thresholds
         self._learning_rate, self._weight_decay = learning_rate, weight_decay
         self._warmup_steps, self._steps = warmup_steps, steps
+        self._freeze_norm = freeze_norm
+        self._losses = compiled_losses(detector) if compiled else detector.losses
         self._seen: list[tuple[Detections, Truth]] = []
 
-    def training_step(self, batch: Batch, _: int) -> Tensor:
-        """The loss of a batch."""
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """What of the network learns at this step."""
+        if self._freeze_norm:
+            for part in self.detector.modules():
+                if isinstance(part, nn.modules.batchnorm._BatchNorm):
+                    part.eval()
+
+    def training_step(self, batch: Batch, _: int) -> dict[str, Any]:
+        """The loss of a batch, and its terms for the history."""
         pictures, boxes, classes = batch
-        terms = self.detector.losses(pictures, boxes, classes)
-        self.log_dict({f"train/{name}": term.detach() for name, term in terms.items()}, batch_size=len(pictures))
-        return terms["loss"]
+        terms = self._losses(pictures, boxes, classes)
+        return {"loss": terms["loss"], "terms": {name: term.detach() for name, term in terms.items()}}
 
     def on_validation_epoch_start(self) -> None:
         """Forget the scenes of the last validation."""
@@ -70,10 +87,18 @@ class DetectorModule(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """mAP over all scenes."""
-        found, truth = zip(*self._seen, strict=True)
+        found, truth = zip(*self._gathered(), strict=True)
         by_iou = coco_map(found, truth, len(self.detector.labels))
         self.log("val/map50", by_iou[COCO_IOUS[0]], prog_bar=True, batch_size=1)
         self.log("val/map50_95", float(np.mean(list(by_iou.values()))), batch_size=1)
+
+    def _gathered(self) -> list[tuple[Detections, Truth]]:
+        """The scenes of all processes, each of which looked at every n-th, in their order."""
+        if self.trainer.world_size == 1:
+            return self._seen
+        shares: list[Any] = [None] * self.trainer.world_size
+        torch.distributed.all_gather_object(shares, self._seen)
+        return [pair for row in itertools.zip_longest(*shares) for pair in row if pair is not None]
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW (Loshchilov & Hutter, 2019) on what the detector says is trained."""
@@ -86,3 +111,14 @@ class DetectorModule(pl.LightningModule):
         """Share of the peak learning rate at a step."""
         warm = min(1.0, (step + 1) / max(1, self._warmup_steps))
         return warm * (0.02 + 0.98 * (1 + math.cos(math.pi * min(1.0, step / self._steps))) / 2)
+
+
+def compiled_losses(detector: Detector) -> Callable[..., dict[str, Tensor]]:
+    """`detector.losses` through torch.compile. Raises ConfigError where that cannot work."""
+    if not torch.cuda.is_available():
+        try:
+            get_cpp_compiler()
+        except InvalidCxxCompiler:
+            raise ConfigError("compile: torch.compile needs a C++ compiler on a CPU, and none was found.") from None
+    compiled: Callable[..., dict[str, Tensor]] = torch.compile(detector.losses)
+    return compiled

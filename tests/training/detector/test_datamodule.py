@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from safelight.errors import ConfigError
 from safelight.preprocess import Preprocess
 from training.detector.datamodule import SceneDataModule
 from training.detector.scenes import Augment, LabelledScene
@@ -55,5 +56,5 @@ def test_scenes_are_decoded_once(splits):
 
 @pytest.mark.parametrize("values", [{"batch_size": 0}, {"steps": 0}])
 def test_nothing_to_do_is_refused(splits, values):
-    with pytest.raises(ValueError, match="at least 1"):
+    with pytest.raises(ConfigError, match="at least 1"):
         made(splits, **values)

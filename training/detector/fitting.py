@@ -1,0 +1,133 @@
+"""`fit`: a detector and data in, the same detector with the weights of its best validation out.
+
+Knows nothing of configuration files, trackers or stages: the train stage and the search for good settings both call it.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytorch_lightning as pl
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.callbacks import EarlyStopping, EMAWeightAveraging, TQDMProgressBar
+
+from safelight.errors import ConfigError
+from training.detector.datamodule import SceneDataModule
+from training.detector.history import History, Row
+from training.detector.keeping import Best, Resumable
+from training.detector.module import MONITOR, DetectorModule
+from training.detector.watching import Finite, LoaderWait, Seeded
+
+Track = Callable[[Sequence[Row]], None]
+"""Given all rows of the history so far, more than once: it leaves out what it has."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """How a training went. score: of the best validation, at `best_step`; `steps` were done in all. history: see
+    history.py. seconds: of this process, an earlier one's are not counted. loader_wait: share of them spent waiting for
+    batches."""
+
+    score: float
+    best_step: int
+    steps: int
+    history: tuple[Row, ...]
+    seconds: float
+    loader_wait: float
+
+
+def fit(
+    module: DetectorModule,
+    data: SceneDataModule,
+    make_trainer: Callable[..., pl.Trainer],
+    folder: Path,
+    *,
+    seed: int,
+    ema_decay: float | None = None,
+    patience: int | None = None,
+    log_every: int = 10,
+    resume_from: Path | None = None,
+    resumable: bool = False,
+    checkpoint_every: int | None = None,
+    callbacks: Sequence[pl.Callback] = (),
+    track: Track | None = None,
+    progress: bool = True,
+) -> Fitted:
+    """Train `module.detector` in place, until `data`'s steps are done or `patience` validations brought nothing better.
+
+    make_trainer: makes a `pl.Trainer` with further keyword arguments; it decides on devices, precision and clipping.
+    folder: for the best weights, and for checkpoints when `resumable`, at every round and every `checkpoint_every` steps.
+    ema_decay: of the averaged weights, which are validated and kept; None for none. resume_from: a checkpoint of the same
+    training. callbacks: more of them; an exception of theirs ends the training and comes out here. track: gets the history
+    after each round. Raises ConfigError on settings that do not go together, TrainingDiverged on numbers that are none.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    average = EMAWeightAveraging(decay=ema_decay) if ema_decay is not None else None
+    history, best, wait = History(log_every), Best(folder, MONITOR, average), LoaderWait()
+    chosen: list[pl.Callback | None] = [
+        Seeded(seed),
+        Finite(),
+        *callbacks,
+        average,
+        history,
+        EarlyStopping(MONITOR, mode="max", patience=patience, check_finite=False) if patience is not None else None,
+        Resumable(folder, checkpoint_every) if resumable else None,
+        best,
+        _Tracked(history, track) if track is not None else None,
+        TQDMProgressBar(refresh_rate=10) if progress else None,
+    ]
+    quiet()
+    try:
+        trainer = make_trainer(
+            callbacks=[callback for callback in chosen if callback is not None],
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=progress,
+            profiler=wait,
+        )
+    except MisconfigurationException as error:
+        raise ConfigError(f"trainer: {error}") from None
+    started = time.monotonic()
+    trainer.fit(module, datamodule=data, ckpt_path=resume_from, weights_only=True)
+    seconds = time.monotonic() - started
+    module.load_state_dict(best.weights())
+    return Fitted(
+        best.score,
+        best.step,
+        trainer.global_step,
+        tuple(history.rows),
+        seconds,
+        wait.seconds / seconds if seconds else math.nan,
+    )
+
+
+class _Tracked(pl.Callback):
+    """Hands on the history. Comes after `Resumable`: what was handed on is never ahead of the checkpoint."""
+
+    def __init__(self, history: History, track: Track) -> None:
+        self._history, self._track = history, track
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """The rounds before this one."""
+        self._tell(trainer)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """The last round."""
+        self._tell(trainer)
+
+    def _tell(self, trainer: pl.Trainer) -> None:
+        if trainer.is_global_zero and self._history.rows:
+            self._track(self._history.rows)
+
+
+def quiet() -> None:
+    """Lightning's hints on hardware and loaders, which the configuration has already decided on."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    for text in (".*does not have many workers.*", ".*Checkpoint directory.*", ".*LeafSpec.*"):
+        warnings.filterwarnings("ignore", text)
