@@ -12,6 +12,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 from rich.console import Console
 
+from pipelines.registry import settle
 from pipelines.stage import stage, write_json
 from safelight.bundle import CHAMPION, read_champion, read_served
 from safelight.errors import ConfigError
@@ -24,6 +25,7 @@ def main(cfg: DictConfig) -> None:
     """Verify the champions, lay out the Bento's source folder, build, write the tag to `bento.json`."""
     staging = Path(cfg.staging)
     public_key = Path(cfg.paths.signing_key).with_suffix(".pub")
+    settle(cfg, list(cfg.models))
     shutil.rmtree(staging, ignore_errors=True)
     versions = {}
     for name in cfg.models:

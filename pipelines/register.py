@@ -1,103 +1,119 @@
-"""register: the exported model as a signed bundle and as a registered MLflow model, both promoted to be served.
+"""register: the exported model as a signed bundle, and as a registered MLflow model with the alias `@candidate`. No more:
+what is served changes by promotion alone.
 
-Run again on the same export it finds the version it made and only promotes.
+The bundle and a pointer to it (candidate.json) go into the stage's own folder; promote takes the bundle from there. Run
+again on the same export it keeps the bundle it made, so that signature and digest stay.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from omegaconf import DictConfig
 from rich.console import Console
 
 from pipelines.models import labels, read_json, thresholds
-from pipelines.stage import build, git_commit, plain, stage
-from safelight.bundle import MANIFEST, MODEL, Champion, Manifest, content_version, write_bundle
+from pipelines.registry import held
+from pipelines.stage import build, git_commit, plain, stage, write_json
+from safelight.bundle import MODEL, Bundle, Champion, Manifest, content_version, read_bundle, write_bundle
+from safelight.errors import BundleError
 from safelight.preprocess import Preprocess
 from safelight.signing import signing_key
-from training.export.onnx import INPUT, OUTPUTS, onnx_run, tensors
+from training.export.onnx import tensors
 from training.registry.card import model_card
-from training.registry.promotion import promote
-from training.registry.tracking import Registered, find_version, flat_metrics, register
+from training.registry.champions import CANDIDATE
+from training.registry.entry import enter
 
-_VERSION_TAG = "bundle_version"
+_FIGURES = (".json", ".csv")
 
 
 @stage("train")
 def main(cfg: DictConfig) -> None:
-    """Bundle, sign, register as `@candidate`, promote to `@champion`."""
-    model = Path(cfg.out.export) / MODEL
-    manifest = describe(cfg, model)
-    private_key = Path(cfg.paths.signing_key)
-    signing_key(private_key)
-    folder = Path(cfg.paths.bundles) / cfg.name / manifest.version
-    digest = write_bundle(folder, manifest, model.read_bytes(), model_card(manifest, plain(cfg.about)), private_key)
-    registered = find_version(cfg.tracking.uri, cfg.name, _VERSION_TAG, manifest.version)
-    if registered is None:
-        registered = log(cfg, manifest, model, folder)
-    champion = Champion(name=cfg.name, version=manifest.version, digest=digest)
-    promote(cfg.tracking.uri, registered, folder.parent, champion)
+    """Bundle, sign, log to the run that made the weights, register as `@candidate`."""
+    with held(cfg, cfg.name) as (_, registry):
+        folder, bundle = write(cfg)
+        weights = Path(cfg.out.train) / "model.safetensors"
+        entry = enter(
+            registry,
+            cfg.tracking.experiment,
+            bundle,
+            folder,
+            weights_sha256=hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else None,
+            artifacts=evaluation(Path(cfg.out.evaluate), private=cfg.data.private),
+            artifact_root=cfg.tracking.artifacts,
+        )
+        registry.set_candidate(entry)
     Console(soft_wrap=True).print(
-        f"register: {cfg.name} {manifest.version}, MLflow version {registered.version} @champion"
+        f"register: {cfg.name} {bundle.manifest.version}, MLflow version {entry.version} @candidate"
     )
+
+
+def write(cfg: DictConfig) -> tuple[Path, Bundle]:
+    """The candidate's bundle in the stage's folder, alone there but for the pointer to it: (its folder, what it holds)."""
+    model = Path(cfg.out.export) / MODEL
+    home, private_key = Path(cfg.out.register), Path(cfg.paths.signing_key)
+    public_key = signing_key(private_key)
+    manifest = describe(cfg, model)
+    folder = home / manifest.version
+    promoted = Path(cfg.paths.bundles) / cfg.name / manifest.version
+    if not same(folder, manifest, public_key):
+        if same(promoted, manifest, public_key):
+            shutil.rmtree(folder, ignore_errors=True)
+            shutil.copytree(promoted, folder)
+        else:
+            write_bundle(folder, manifest, model.read_bytes(), model_card(manifest, plain(cfg.about)), private_key)
+    for other in home.iterdir():
+        if other.is_dir() and other != folder:
+            shutil.rmtree(other)
+    bundle = read_bundle(folder, [public_key])
+    pointer = Champion(name=cfg.name, version=manifest.version, digest=bundle.digest)
+    write_json(home / CANDIDATE, pointer.model_dump())
+    return folder, bundle
+
+
+def same(folder: Path, manifest: Manifest, public_key: Path) -> bool:
+    """Whether a bundle lies in `folder` that verifies and says what `manifest` says, at whatever commit."""
+    try:
+        found = read_bundle(folder, [public_key]).manifest
+    except BundleError:
+        return False
+    return found.model_copy(update={"git_commit": manifest.git_commit, "files": {}}) == manifest
 
 
 def describe(cfg: DictConfig, model: Path) -> Manifest:
-    """The manifest of what lies in the outputs of the earlier stages."""
+    """The manifest of what lies in the outputs of the earlier stages. Its version follows from all but the commit."""
     preprocess: Preprocess = build(cfg.model.preprocess)
-    decision, names = thresholds(cfg), labels(cfg)
     graph_input, graph_outputs = tensors(model)
-    content: dict[str, Any] = {
-        "labels": names,
+    metrics = read_json(Path(cfg.paths.metrics) / f"{cfg.name}.json")
+    fields: dict[str, Any] = {
+        "task": "object-detection",
+        "labels": labels(cfg),
+        "input": graph_input,
+        "outputs": tuple(graph_outputs),
         "preprocess": preprocess.to_dict(),
-        "thresholds": decision.to_dict(),
+        "thresholds": thresholds(cfg).to_dict(),
+        "metrics": metrics,
+        "calibration": metrics.get("calibration"),
+        "parity": read_json(Path(cfg.out.export) / "parity.json"),
         "data_digest": data_digest(cfg),
         "configuration": {key: plain(cfg)[key] for key in ("model", "data", "trainer", "seed", "fit")},
+        "licence": cfg.about.licence,
     }
-    return Manifest(
-        name=cfg.name,
-        version=content_version(model.read_bytes(), content),
-        task="object-detection",
-        input=graph_input,
-        outputs=tuple(graph_outputs),
-        metrics=read_json(Path(cfg.paths.metrics) / f"{cfg.name}.json"),
-        parity=read_json(Path(cfg.out.export) / "parity.json"),
-        git_commit=git_commit(),
-        licence=cfg.about.licence,
-        files={},
-        **content,
-    )
+    unnamed = Manifest(name=cfg.name, version="unnamed", git_commit="", files={}, **fields)
+    content = unnamed.model_dump(mode="json", exclude={"version", "git_commit", "files"})
+    version = content_version(model.read_bytes(), content, plain(cfg.about))
+    return unnamed.model_copy(update={"version": version, "git_commit": git_commit()})
 
 
-def log(cfg: DictConfig, manifest: Manifest, model: Path, folder: Path) -> Registered:
-    """Log the graph, its manifest and its pictures to the training run, and register it."""
-    size = cfg.model.preprocess.input_size
-    example = np.zeros((1, 3, size, size), np.float32)
-    answers = dict(zip(OUTPUTS, onnx_run(model)(example), strict=True))
-    data = None
-    if manifest.data_digest is not None:
-        data = {"name": cfg.data.name, "source": str(cfg.data.processed), "digest": manifest.data_digest}
-    return register(
-        cfg.tracking.uri,
-        read_json(Path(cfg.out.train) / "run.json")["run_id"],
-        cfg.name,
-        model,
-        example,
-        answers,
-        input_name=INPUT,
-        tags={
-            _VERSION_TAG: manifest.version,
-            "git_commit": manifest.git_commit,
-            "data_digest": str(manifest.data_digest),
-        },
-        metrics=flat_metrics(manifest.metrics),
-        artifacts={"bundle": folder / MANIFEST, "evaluation": Path(cfg.out.evaluate)},
-        data=data,
-    )
+def evaluation(folder: Path, private: bool) -> list[tuple[str, Path]]:
+    """What evaluation wrote, for the run: all of it, or, where the data is private, figures alone and no picture."""
+    if not private:
+        return [("evaluation", folder)] if folder.is_dir() else []
+    return [("evaluation", path) for path in sorted(folder.glob("*")) if path.suffix in _FIGURES]
 
 
 def data_digest(cfg: DictConfig) -> str | None:

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.models import read_json
+from pipelines.registry import settle
 from pipelines.served import served
 from pipelines.stage import stage, write_json
 from safelight.bundle import MANIFEST, Manifest, read_champion
@@ -37,13 +38,17 @@ def main(cfg: DictConfig) -> None:
     outputs = Path(cfg.paths.outputs)
     run_stages(list(cfg.stage_overrides))
     ensure_bento(outputs, list(cfg.stage_overrides))
+    settle(cfg, list(cfg.models))
     tag = read_json(outputs / "bento.json")["tag"]
     photo = Path(cfg.sample.photo)
     with served(tag, cfg.sample.ready_timeout_s) as url, Client(url) as client:
         answer = client.detect(photo, model=cfg.sample.model)
         (outputs / "sample.png").write_bytes(client.render(photo, model=cfg.sample.model))
     report = {
-        "models": [describe(Path(cfg.paths.bundles) / name) for name in cfg.models],
+        "models": [
+            describe(Path(cfg.paths.bundles) / name, Path(cfg.paths.metrics) / "promotion" / f"{name}.json")
+            for name in cfg.models
+        ],
         "seconds": {
             entry["stage"]: entry["seconds"] for entry in map(read_json, Path(cfg.paths.seconds).glob("*.json"))
         },
@@ -83,8 +88,8 @@ def ensure_bento(outputs: Path, overrides: list[str]) -> None:
             raise StageFailed("package ended with an error; its message stands above.")
 
 
-def describe(model_folder: Path) -> dict[str, Any]:
-    """What run.json says of a served model."""
+def describe(model_folder: Path, decision: Path) -> dict[str, Any]:
+    """What run.json says of a served model. decision: the last one on a candidate."""
     champion = read_champion(model_folder)
     manifest = Manifest.model_validate_json((model_folder / champion.version / MANIFEST).read_bytes())
     return {
@@ -93,6 +98,7 @@ def describe(model_folder: Path) -> dict[str, Any]:
         "digest": champion.digest,
         "metrics": manifest.metrics,
         "parity": manifest.parity,
+        "promotion": read_json(decision),
     }
 
 
@@ -108,11 +114,22 @@ def summarise(report: dict[str, Any], outputs: Path, console: Console) -> None:
         table.add_row(model["name"], model["version"], _interval(test.get("map50")), *figures, f"{drift:.0e}")
     console.print(table)
     for model in report["models"]:
+        console.print(f"{model['name']}: {said_of(model['promotion'])}", highlight=False)
         if model["metrics"].get("reason"):
             console.print(f"{model['name']}: {model['metrics']['reason']}")
     found = ", ".join(f"{count} {label}" for label, count in report["sample"]["counts"].items()) or "nothing"
     console.print(f"Sample photograph, over HTTP: {found}. Look at {outputs / 'sample.png'}.")
     console.print(f"All figures: {outputs / 'run.json'}. Next: make serve, make ui, dvc metrics show, dvc plots show.")
+
+
+def said_of(decision: dict[str, Any]) -> str:
+    """The last decision on a candidate, in a line: which gates refused, or what it was compared with."""
+    if decision["decision"] == "accepted":
+        return (
+            f"{decision['version']} was promoted {'over ' + decision['champion'] if decision['champion'] else 'first'}"
+        )
+    refusals = [f"{gate}: {e.get('said', 'over budget')}" for gate, e in decision["gates"].items() if not e["passed"]]
+    return f"{decision['version']} was refused, {decision['champion']} stays ({'; '.join(refusals)})"
 
 
 def _interval(estimate: dict[str, float] | None) -> str:

@@ -86,4 +86,4 @@ def test_one_flipped_bit_and_nothing_is_served(project, tmp_path):
 
 def test_a_second_registration_makes_no_second_version(project):
     said = project.run("python -m pipelines.register experiment=coco debug=fast")
-    assert "MLflow version 1 @champion" in said
+    assert "MLflow version 1 @candidate" in said

@@ -1,14 +1,13 @@
-"""MLflow: the run of a training, the registered model, and its aliases.
+"""MLflow: the run of a training, and the model that is registered from it.
 
-Knows nothing of bundles or serving. The tracking server is any that `MLFLOW_TRACKING_URI` names, by
-default an SQLite file in the working directory. Aliases, not stages: `@candidate` is the newest,
-`@champion` the one that is served.
+Knows nothing of bundles, aliases or serving. The tracking server is any that `MLFLOW_TRACKING_URI` names, by default an
+SQLite file in the working directory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Any
 
@@ -21,25 +20,38 @@ from mlflow.models import ModelSignature, infer_signature
 from mlflow.tracking import MlflowClient
 from numpy.typing import NDArray
 
-CANDIDATE = "candidate"
-CHAMPION = "champion"
+from training.registry.registered import BUNDLE_VERSION, Registered
+
+WEIGHTS_SHA256 = "weights_sha256"
+"""The tag that says which weights a run made."""
 
 
-@dataclass(frozen=True)
-class Registered:
-    """A version in the registry and the run it came from."""
-
-    name: str
-    version: str
-    run_id: str
+_NEEDED = ("numpy", "onnx", "onnxruntime")
+"""What a graph needs to answer. MLflow would find out by starting a process that loads it, which takes seconds."""
 
 
-def open_run(tracking_uri: str, experiment: str, run_name: str, tags: Mapping[str, str]) -> str:
-    """Begin a run and return its id; it stays open until `close_run`."""
+def open_run(
+    tracking_uri: str, experiment: str, run_name: str, tags: Mapping[str, str], artifacts: str | None = None
+) -> str:
+    """Begin a run and return its id; it stays open until `close_run`.
+
+    artifacts: where an experiment that does not exist yet is to keep its files (`s3://bucket/folder`); None leaves it to
+    the server.
+    """
     client = MlflowClient(tracking_uri)
     found = client.get_experiment_by_name(experiment)
-    experiment_id = found.experiment_id if found else client.create_experiment(experiment)
+    experiment_id = found.experiment_id if found else client.create_experiment(experiment, artifacts)
     return str(client.create_run(experiment_id, run_name=run_name, tags=dict(tags)).info.run_id)
+
+
+def find_run(tracking_uri: str, experiment: str, tag: str, value: str) -> str | None:
+    """The newest run of an experiment that carries this tag, if any."""
+    client = MlflowClient(tracking_uri)
+    found = client.get_experiment_by_name(experiment)
+    if found is None:
+        return None
+    runs = client.search_runs([found.experiment_id], f"tags.{tag} = '{value}'", order_by=["start_time DESC"])
+    return str(runs[0].info.run_id) if runs else None
 
 
 def close_run(tracking_uri: str, run_id: str, failed: bool) -> None:
@@ -58,19 +70,20 @@ def register(
     input_name: str,
     tags: Mapping[str, str],
     metrics: Mapping[str, float],
-    artifacts: Mapping[str, Path],
+    artifacts: Sequence[tuple[str, Path]],
     data: Mapping[str, str] | None,
 ) -> Registered:
-    """Log an ONNX file to its training run and register it as `@candidate`.
+    """Log an ONNX file to its training run and register it.
 
     example: a batch for `input_name`; outputs: what the graph answers to it, for the signature. artifacts: further files
-    by folder. data: name, source and digest of the training data, recorded as the run's input.
+    and folders, each with the folder to log it into. data: name, source and digest of the training data, recorded as the
+    run's input.
     """
     mlflow.set_tracking_uri(tracking_uri)
     signature: ModelSignature = infer_signature({input_name: example}, dict(outputs))
     with mlflow.start_run(run_id=run_id):
         mlflow.log_metrics(dict(metrics))
-        for folder, path in artifacts.items():
+        for folder, path in artifacts:
             mlflow.log_artifact(str(path), folder)
         if data is not None:
             source = CodeDatasetSource({"path": data["source"]})
@@ -84,28 +97,13 @@ def register(
             onnx_execution_providers=["CPUExecutionProvider"],
             registered_model_name=name,
             tags=dict(tags),
+            pip_requirements=[f"{package}=={package_version(package)}" for package in _NEEDED],
         )
     version = str(logged.registered_model_version)
     client = MlflowClient(tracking_uri)
     for key, value in tags.items():
         client.set_model_version_tag(name, version, key, value)
-    client.set_registered_model_alias(name, CANDIDATE, version)
-    return Registered(name, version, run_id)
-
-
-def find_version(tracking_uri: str, name: str, tag: str, value: str) -> Registered | None:
-    """The newest registered version that carries this tag, if any."""
-    client = MlflowClient(tracking_uri)
-    found = [v for v in client.search_model_versions(f"name = '{name}'") if v.tags.get(tag) == value]
-    if not found:
-        return None
-    newest = max(found, key=lambda version: int(version.version))
-    return Registered(name, str(newest.version), str(newest.run_id))
-
-
-def set_champion(tracking_uri: str, registered: Registered) -> None:
-    """Point `@champion` at a version."""
-    MlflowClient(tracking_uri).set_registered_model_alias(registered.name, CHAMPION, registered.version)
+    return Registered(name, version, run_id, tags.get(BUNDLE_VERSION, ""))
 
 
 def flat_metrics(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, float]:

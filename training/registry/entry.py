@@ -1,0 +1,100 @@
+"""A bundle's entry in MLflow: the graph, its figures and its lineage, logged to the run that made the weights.
+
+Everything that is logged stands in the bundle, so that any machine that has the bundle can enter it into any registry.
+Knows nothing of aliases: what is entered is not yet a candidate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from safelight.bundle import MANIFEST, MODEL, Bundle, Manifest
+from training.export.onnx import onnx_run
+from training.registry.aliases import Registry, answering
+from training.registry.registered import BUNDLE_VERSION, Registered
+from training.registry.tracking import (
+    WEIGHTS_SHA256,
+    close_run,
+    find_run,
+    flat_metrics,
+    open_run,
+    register,
+)
+
+
+def enter(
+    registry: Registry,
+    experiment: str,
+    bundle: Bundle,
+    folder: Path,
+    *,
+    weights_sha256: str | None = None,
+    run_id: str | None = None,
+    artifacts: Sequence[tuple[str, Path]] = (),
+    artifact_root: str | None = None,
+) -> Registered:
+    """Find the bundle's entry, or make one; a second time nothing is logged again.
+
+    The run is `run_id`, or the newest that made these weights, or, where this server knows none (another server, outputs
+    restored from a cache), a new one of kind `registered`. folder: the bundle's. Raises RegistryUnavailable.
+    """
+    registry.check()
+    found = registry.find(bundle.manifest.version)
+    if found is not None:
+        return found
+    with answering():
+        if run_id is None and weights_sha256 is not None:
+            run_id = find_run(registry.tracking_uri, experiment, WEIGHTS_SHA256, weights_sha256)
+        if run_id is not None:
+            return _log(registry, run_id, bundle, folder, artifacts)
+        tags = {"kind": "registered", "git_commit": bundle.manifest.git_commit}
+        run_id = open_run(registry.tracking_uri, experiment, registry.name, tags, artifact_root)
+        failed = True
+        try:
+            entry = _log(registry, run_id, bundle, folder, artifacts)
+            failed = False
+        finally:
+            close_run(registry.tracking_uri, run_id, failed)
+        return entry
+
+
+def _log(
+    registry: Registry, run_id: str, bundle: Bundle, folder: Path, artifacts: Sequence[tuple[str, Path]]
+) -> Registered:
+    manifest = bundle.manifest
+    shape = [size if isinstance(size, int) else 1 for size in manifest.input.shape]
+    example = np.zeros(shape, np.float32)
+    names = [tensor.name for tensor in manifest.outputs]
+    return register(
+        registry.tracking_uri,
+        run_id,
+        registry.name,
+        folder / MODEL,
+        example,
+        dict(zip(names, onnx_run(bundle.model)(example), strict=True)),
+        input_name=manifest.input.name,
+        tags={
+            BUNDLE_VERSION: manifest.version,
+            "git_commit": manifest.git_commit,
+            "data_digest": str(manifest.data_digest),
+        },
+        metrics=flat_metrics(manifest.metrics),
+        artifacts=[("bundle", folder / MANIFEST), *artifacts],
+        data=_data(manifest),
+    )
+
+
+def _data(manifest: Manifest) -> dict[str, str] | None:
+    """Name, source and digest of the training data, where there is some."""
+    if manifest.data_digest is None:
+        return None
+    data: dict[str, Any] = manifest.configuration.get("data", {})
+    return {
+        "name": str(data.get("name", "")),
+        "source": str(data.get("processed", "")),
+        "digest": manifest.data_digest,
+    }
