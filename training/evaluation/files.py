@@ -93,7 +93,7 @@ def write_unmeasured(
     _write_pictures(folder / "gallery", "picture", pictures)
     content: list[Section] = [sections.latency(speed)]
     if pictures:
-        content.insert(0, Section("What it finds", "At the configured thresholds.", pictures=pictures))
+        content.insert(0, Section("What it finds", "At the configured thresholds.", pictures=pictures, wide=True))
     (folder / "report.html").write_text(page(name, "Not measured.", [reason], content))
 
 

@@ -34,13 +34,14 @@ class Picture:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading with, each optional, a note, a table and pictures."""
+    """A heading with, each optional, a note, a table and pictures; `wide` pictures are shown larger."""
 
     title: str
     note: str = ""
     header: Sequence[str] = ()
     rows: Sequence[Sequence[str]] = ()
     pictures: Sequence[Picture] = ()
+    wide: bool = False
 
 
 def page(name: str, subtitle: str, notes: Sequence[str], sections: Sequence[Section]) -> str:

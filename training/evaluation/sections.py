@@ -34,22 +34,23 @@ def measured(
         return [Picture(drawn[name], caption) for name, caption in names]
 
     classes = _classes(found)
-    classes_charts = chart(("precision_recall", "Precision against recall"), ("confusion", "Confusion"))
+    of_classes = chart(
+        ("precision_recall", "AP50 is COCO's, at IoU 0.5, whatever the IoU of the curve."),
+        ("confusion", "Rows are what is there, columns what was answered; the colour is the share of a row."),
+    )
     result = [
         _figures(found),
         _coco(found),
+        Section("Thresholds", _chosen(choice), pictures=chart(("threshold", f"On {on} pictures."))),
+        Section(classes.title, classes.note, classes.header, classes.rows, of_classes),
         Section(
-            "Thresholds",
-            _chosen(choice),
-            pictures=chart(
-                ("threshold", f"On {on} pictures; the threshold was not chosen there" if on == "test" else "")
-            ),
+            "Calibration",
+            _calibration(calibrated, on),
+            pictures=chart(("reliability", "Larger points stand for more detections.")),
         ),
-        Section(classes.title, classes.note, classes.header, classes.rows, classes_charts),
-        Section("Calibration", _calibration(calibrated, on), pictures=chart(("reliability", "Reliability"))),
-        Section("Counts", _counts(found), pictures=chart(("counts", "Answered against there"))),
-        Section("Best", "Highest F1, and of those most hits.", pictures=shown["best"]),
-        Section("Worst", "Lowest F1, and of those most errors.", pictures=shown["worst"]),
+        Section("Counts", _counts(found), pictures=chart(("counts", "Below the line too few are answered."))),
+        Section("Best", "Highest F1, and of those most hits.", pictures=shown["best"], wide=True),
+        Section("Worst", "Lowest F1, and of those most errors.", pictures=shown["worst"], wide=True),
         latency(speed),
     ]
     return [section for section in result if section.rows or section.pictures]
@@ -88,8 +89,9 @@ def _figures(found: Measured) -> Section:
 
 
 def _coco(found: Measured) -> Section:
-    rows = [(name, said(value)) for name, value in found.coco.total.items()]
-    return Section("COCO's figures", "A dash: no true box is of that size.", ("figure", "value"), rows)
+    names = [name.replace("_", " ") for name in found.coco.total]
+    rows = [["", *(said(value) for value in found.coco.total.values())]]
+    return Section("COCO's figures", "A dash: no true box is of that size.", ["", *names], rows)
 
 
 def _classes(found: Measured) -> Section:
