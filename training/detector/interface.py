@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from safetensors.torch import save_file
+from safetensors.torch import save_model
 from torch import Tensor, nn
 
 WEIGHTS = "model.safetensors"
@@ -55,6 +55,10 @@ class Detector(nn.Module, ABC):
         ]
         return [group for group in groups if group["params"]]
 
+    def schedule(self, step: int) -> None:  # most families have nothing to do
+        """Called before each optimiser step, counted from 0: a family may freeze or free parts of itself. It depends on `step`
+        alone, so that a resumed run goes on as it would have. Optimisers hold from the start what is ever trained."""
+
     def merged(self) -> Detector:
         """The detector without adapters: with their weights folded in. Itself where there are none."""
         return self
@@ -72,6 +76,6 @@ class Detector(nn.Module, ABC):
         """Write weights and description, adapters folded in; `families.load_detector` reads them."""
         whole = self.merged()
         folder.mkdir(parents=True, exist_ok=True)
-        save_file({name: value.contiguous() for name, value in whole.state_dict().items()}, folder / WEIGHTS)
+        save_model(whole, str(folder / WEIGHTS))  # stores weights that two modules share once
         described = {"family": whole.family, "labels": whole.labels, "description": whole.describe()}
         (folder / DESCRIPTION).write_text(json.dumps(described, indent=2, sort_keys=True) + "\n")
