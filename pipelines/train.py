@@ -6,6 +6,7 @@ With `fit: false` the base weights are kept as they are: an import. Writes model
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -47,7 +48,7 @@ def main(cfg: DictConfig) -> None:
     Console(soft_wrap=True).print(f"train: {cfg.name} {said}")
 
 
-def fitted(cfg: DictConfig, fresh: Detector, track: Track) -> Fitted:
+def fitted(cfg: DictConfig, fresh: Detector, track: Track, callbacks: Sequence[pl.Callback] = ()) -> Fitted:
     """Train `fresh` in place; it ends with the averaged weights of the best validation."""
     preprocess, thresholds = build(cfg.model.preprocess), build(cfg.model.thresholds)
     data = build(cfg.datamodule, preprocess=preprocess)
@@ -60,6 +61,7 @@ def fitted(cfg: DictConfig, fresh: Detector, track: Track) -> Fitted:
         seed=cfg.seed,
         ema_decay=cfg.ema_decay,
         log_every=cfg.log_every,
+        callbacks=callbacks,
         track=track,
     )
 

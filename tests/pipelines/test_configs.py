@@ -40,7 +40,7 @@ def nodes(value):
 def test_every_file_is_known():
     files = [path for path in CONF.rglob("*.yaml") if path.parent.name != "serving"]
     assert len(files) == len(PRIMARY) + 1 + sum(len(choices) for choices in GROUPS.values())
-    assert len(files) == 18
+    assert len(files) == 21
     assert all(isinstance(yaml.safe_load(path.read_text()) or {}, dict) for path in files)
 
 
@@ -53,7 +53,7 @@ def test_every_stage_composes(primary, debug):
 
 @pytest.mark.parametrize(("group", "choice"), [(g, c) for g, cs in GROUPS.items() for c in cs])
 def test_every_choice_composes_and_binds(group, choice):
-    cfg = composed("train", f"{group}={choice}")
+    cfg = composed("tune" if group == "tune" else "train", f"{group}={choice}")
     values = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     found = list(nodes(values))
     assert found

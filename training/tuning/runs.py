@@ -5,6 +5,7 @@ Knows nothing of how trials are run. Runs end FINISHED (complete or pruned: the 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from mlflow.entities import Run
@@ -21,13 +22,24 @@ _ENDINGS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "FINISHED", Tria
 
 
 class StudyRuns:
-    """The runs of one study. experiment: MLflow's. study: the run's name and tag. tags: further ones of every run.
-    monitor: what the trials' values are called."""
+    """The runs of one study.
 
-    def __init__(self, tracking_uri: str, experiment: str, study: str, tags: dict[str, str], monitor: str) -> None:
+    experiment: MLflow's; artifacts: where a new one keeps its files. study: the run's name and tag. tags: further ones of
+    every run. monitor: what the trials' values are called.
+    """
+
+    def __init__(
+        self,
+        tracking_uri: str,
+        experiment: str,
+        study: str,
+        tags: Mapping[str, str],
+        monitor: str,
+        artifacts: str | None = None,
+    ) -> None:
         self._client = MlflowClient(tracking_uri)
         found = self._client.get_experiment_by_name(experiment)
-        self._experiment = found.experiment_id if found else self._client.create_experiment(experiment)
+        self._experiment = found.experiment_id if found else self._client.create_experiment(experiment, artifacts)
         self._study, self._tags, self._monitor = study, {**tags, STUDY: study}, monitor
         self._parent = self._open()
 

@@ -19,7 +19,7 @@ import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 from optuna.samplers import TPESampler
-from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback, fail_stale_trials
+from optuna.storages import RDBStorage, fail_stale_trials
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 from sqlalchemy.exc import SQLAlchemyError
@@ -37,6 +37,7 @@ RUN_ID = "run_id"
 """MLflow's run of a trial. Set when the trial's first heartbeat is recorded."""
 
 _SETUP = "setup"
+_HISTORY = "retry_history"
 _RETRIES = 1
 _BUSY_S = 60.0
 
@@ -105,9 +106,15 @@ def make_pruner(kind: str, startup_trials: int, warmup_steps: int, steps: int) -
     raise ConfigError(f"Expected tune.pruner.kind median, hyperband or none, got {kind!r}.")
 
 
+def replaced_by(trial: FrozenTrial) -> list[int]:
+    """The killed trials, first to last, whose place this one takes. Written down as Optuna's own retries are."""
+    history: list[int] = trial.system_attrs.get(_HISTORY, [])
+    return history
+
+
 def holding(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """The trials that take a place: all but surplus ones, and killed ones whose place another trial has taken."""
-    replaced = {number for trial in trials for number in RetryHeartbeatStaleTrialCallback.retry_history(trial)}
+    replaced = {number for trial in trials for number in replaced_by(trial)}
     return [trial for trial in trials if trial.number not in replaced and SURPLUS not in trial.user_attrs]
 
 
@@ -152,7 +159,7 @@ def mend(study: Study, grace_s: int) -> None:
         if RUN_ID not in trial.user_attrs and trial.datetime_start is not None and trial.datetime_start < silent:
             study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
     for trial in holding(study.get_trials(deepcopy=False)):
-        before = RetryHeartbeatStaleTrialCallback.retry_history(trial)
+        before = replaced_by(trial)
         if trial.state == TrialState.FAIL and REASON not in trial.user_attrs and len(before) < _RETRIES:
             study.add_trial(_again(trial, before))
 
@@ -165,7 +172,7 @@ def _again(trial: FrozenTrial, before: Sequence[int]) -> FrozenTrial:
         state=TrialState.WAITING,
         params=trial.params,
         distributions=trial.distributions,
-        system_attrs={"failed_trial": history[0], "retry_history": history},
+        system_attrs={"failed_trial": history[0], _HISTORY: history},
     )
 
 

@@ -7,10 +7,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from optuna.storages import RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, TrialState
 
-from training.tuning.study import REASON, RUN_ID, SURPLUS
+from training.tuning.study import REASON, RUN_ID, SURPLUS, replaced_by
 
 
 def state_of(trial: FrozenTrial) -> str:
@@ -31,7 +30,7 @@ def write_trials(trials: Sequence[FrozenTrial], parameters: Sequence[str], path:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         for trial in trials:
-            history = RetryHeartbeatStaleTrialCallback.retry_history(trial)
+            history = replaced_by(trial)
             duration = trial.duration
             row = {
                 "trial": trial.number,
