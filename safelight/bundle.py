@@ -43,6 +43,9 @@ class Tensor(_Frozen):
     shape: tuple[int | str, ...]
 
 
+VariantName = Literal["int8", "dct"]
+
+
 class Variant(_Frozen):
     """A cheaper way to nearly the same answers, which passed a gate of its own: another graph with the same inputs and
     outputs (`file`), or JPEGs decoded at 1/2, 1/4 or 1/8 of their size as long as their longer side keeps `least_side`
@@ -81,7 +84,7 @@ class Manifest(_Frozen):
     configuration: dict[str, Any]
     licence: str
     files: dict[str, str]
-    variants: dict[Literal["int8", "dct"], Variant] = {}
+    variants: dict[VariantName, Variant] = {}
 
     def preprocessing(self) -> Preprocess:
         """The preprocessing the model was trained with. Raises ManifestInvalid."""

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
 
+from safelight.bundle import VariantName
 from safelight.errors import ConfigError
 
 PREFIX = "SAFELIGHT_"
@@ -70,9 +71,18 @@ class Batching(_Frozen):
 
 
 class Runtime(_Frozen):
-    """threads: of ONNX Runtime within one run, 0 for one a core."""
+    """threads: of ONNX Runtime within one run, 0 for one a core. precision, dct: the variants of a model to use where its
+    bundle has them: its int8 graph, and JPEGs decoded no larger than it needs."""
 
     threads: int = Field(ge=0)
+    precision: Literal["fp32", "int8"]
+    dct: bool
+
+    @property
+    def wanted(self) -> frozenset[VariantName]:
+        """The variants to use where a bundle has them."""
+        names: dict[VariantName, bool] = {"int8": self.precision == "int8", "dct": self.dct}
+        return frozenset(name for name, on in names.items() if on)
 
 
 class AwsMessages(_Frozen):

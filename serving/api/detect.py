@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from safelight.detections import Detections
 from safelight.drawing import draw
-from safelight.images import ImageLimits, decode, encode_png
+from safelight.images import ImageLimits, decode, decode_small, encode_png
 from safelight.location import CoarseLocation
 from serving.api.options import DetectOptions
 from serving.detector.schemas import DetectAnswer, Location, ModelName, Timing, to_wire
@@ -62,11 +62,13 @@ class DetectRoute:
         self, served: Served, upload: Upload, options: DetectOptions, class_ids: list[int] | None, arrived: float
     ) -> Response:
         begun = self._clock()
-        image = decode(upload.data, self._limits, upload.media_type)
+        image, size = decode_small(upload.data, self._limits, served.least_side, upload.media_type)
         decoded = self._clock()
-        found = served.predictor.predict(image, options.threshold, class_ids)
+        found = served.predictor.predict(image, options.threshold, class_ids).resized(size)
         detected = self._clock()
         if options.render:
+            if (image.shape[1], image.shape[0]) != size:
+                image = decode(upload.data, self._limits, upload.media_type)
             return Response(encode_png(draw(image, found, served.manifest.labels)), media_type="image/png")
         timing = Timing(decode=_ms(decoded - begun), detect=_ms(detected - decoded), total=_ms(self._clock() - arrived))
         answer = _answer(upload.context.request_id, served, found, timing, options.location)

@@ -8,7 +8,8 @@ from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from serving.models.catalogue import Catalogue, Entry, State
+from safelight.bundle import VariantName
+from serving.models.catalogue import Catalogue, Entry, State, VariantState
 
 
 class ModelCard(BaseModel):
@@ -27,6 +28,11 @@ class ModelCard(BaseModel):
     thresholds: dict[str, Any] | None = Field(default=None, examples=[{"score": 0.3, "nms_iou": 0.5}])
     metrics: dict[str, Any] | None = Field(default=None, examples=[{"map50": 0.52}])
     licence: str | None = Field(default=None, examples=["MIT"])
+    variants: dict[VariantName, VariantState] | None = Field(
+        default=None,
+        examples=[{"int8": "in use"}],
+        description="missing: wanted, but the model has none and answers without",
+    )
 
 
 class ModelList(BaseModel):
@@ -65,4 +71,5 @@ def card(entry: Entry) -> ModelCard:
         thresholds=manifest.thresholds,
         metrics=manifest.metrics,
         licence=manifest.licence,
+        variants=dict(entry.served.variants),
     )

@@ -6,27 +6,31 @@ for a model each time it needs one, so that an entry may be replaced while other
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
-from safelight.bundle import Bundle, Manifest
+from safelight.bundle import Bundle, Manifest, VariantName
 from safelight.errors import BundleError, ConfigError, ModelUnavailable, UnknownModel
 from serving.detector.predictor import Predictor
 from serving.privacy import logs
 
 log = logs.logger()
 State = Literal["waiting", "ready", "failed"]
+VariantState = Literal["in use", "available", "missing"]
 
 
 @dataclass(frozen=True)
 class Served:
-    """A model that answers. digest: SHA-256 of the manifest. close: frees what it holds, on the event loop."""
+    """A model that answers. digest: SHA-256 of the manifest. close: frees what it holds, on the event loop. least_side: what
+    the longer side of a decoded JPEG has to keep, None for all of it. variants: what became of each."""
 
     manifest: Manifest
     digest: str
     predictor: Predictor
     close: Callable[[], None]
+    least_side: int | None = None
+    variants: Mapping[VariantName, VariantState] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ def settings(bundles: Path, private_key: Path, tmp_path_factory: pytest.TempPath
                 update={"max_bytes": 2_000_000, "max_pixels": 4_000_000, "uploads": 4, "body_timeout_s": 5}
             ),
             "batching": Batching(max_batch=4, max_latency_ms=10_000),
-            "runtime": Runtime(threads=1),
+            "runtime": Runtime(threads=1, precision="fp32", dct=False),
             "rates": shipped.rates.model_copy(update={"limit": "none", "sealed_anonymous": "none"}),
             "sealing": shipped.sealing.model_copy(
                 update={"keys": tmp_path_factory.mktemp("sealing"), "replay": "memory", "refusal_step_ms": 10}

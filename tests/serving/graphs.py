@@ -20,12 +20,15 @@ def cell_boxes() -> np.ndarray:
     return np.stack([x, y, x + SIDE // CELL, y + SIDE // CELL], axis=1).astype(np.float32)
 
 
-def colour_graph(classes: int = 2, side: int = SIDE, outputs: tuple[str, str] = ("boxes", "scores")) -> bytes:
-    """A detector that sees a person in each red cell and a cat in each green one; the score is the colour's mean."""
+def colour_graph(
+    classes: int = 2, side: int = SIDE, outputs: tuple[str, str] = ("boxes", "scores"), swapped: bool = False
+) -> bytes:
+    """A detector that sees a person in each red cell and a cat in each green one, or the other way round; the score is the
+    colour's mean."""
     boxes, scores = outputs
     cell = side // CELL
     constants = {
-        "channels": np.array(range(classes), np.int64),
+        "channels": np.array(range(classes)[:: -1 if swapped else 1], np.int64),
         "flat": np.array([0, classes, CELL * CELL], np.int64),
         "last": np.array([2], np.int64),
         "nothing": np.zeros(1, np.float32),
@@ -79,10 +82,17 @@ def manifest(name: str = "coco", version: str = "v1", **changes: object) -> Mani
     return Manifest.model_validate({**values, **changes})
 
 
-def promote(bundles: Path, private_key: Path, graph: bytes | None = None, **changes: object) -> Path:
-    """Write, sign and promote a bundle; returns its folder."""
+def promote(
+    bundles: Path,
+    private_key: Path,
+    graph: bytes | None = None,
+    graphs: dict[str, bytes] | None = None,
+    **changes: object,
+) -> Path:
+    """Write, sign and promote a bundle, with the graphs of its variants; returns its folder."""
     described = manifest(**changes)  # type: ignore[arg-type]
     folder = bundles / described.name / described.version
-    digest = write_bundle(folder, described, colour_graph() if graph is None else graph, "# A card", private_key)
+    whole = colour_graph() if graph is None else graph
+    digest = write_bundle(folder, described, whole, "# A card", private_key, graphs)
     write_champion(folder.parent, Champion(name=described.name, version=described.version, digest=digest))
     return folder

@@ -20,8 +20,8 @@ from safelight.preprocess import Preprocess, render_view
 def calibration_inputs(folder: Path, preprocess: Preprocess, samples: int, seed: int) -> NDArray[np.uint8]:
     """At most `samples` views of a split's pictures as the network gets them, `(N, S, S, 3)` uint8: one of each picture in
     turn, at random, until there are enough. Raises DataError when the split is missing or empty."""
-    split = load_from_disk(str(folder)) if folder.is_dir() else []
-    if not len(split):
+    split = load_from_disk(str(folder)) if folder.is_dir() else None
+    if split is None or not len(split):
         raise DataError(f"Expected pictures to calibrate on in {folder}. Run the prepare stage first.")
     rng = np.random.default_rng(seed)
     rows = [int(row) for row in rng.permutation(len(split))[:samples]]
