@@ -24,6 +24,7 @@ from safelight.errors import BundleError
 from safelight.preprocess import Preprocess
 from safelight.signing import signing_key
 from training.export.onnx import tensors
+from training.export.variants import manifest_variants
 from training.registry.card import model_card
 from training.registry.champions import CANDIDATE
 from training.registry.entry import enter
@@ -57,7 +58,8 @@ def write(cfg: DictConfig) -> tuple[Path, Bundle]:
     model = Path(cfg.out.export) / MODEL
     home, private_key = Path(cfg.out.register), Path(cfg.paths.signing_key)
     public_key = signing_key(private_key)
-    manifest = describe(cfg, model)
+    graphs = {name: (model.parent / name).read_bytes() for name in variant_graphs(cfg)}
+    manifest = describe(cfg, model, graphs)
     folder = home / manifest.version
     promoted = Path(cfg.paths.bundles) / cfg.name / manifest.version
     if not same(folder, manifest, public_key):
@@ -65,7 +67,8 @@ def write(cfg: DictConfig) -> tuple[Path, Bundle]:
             shutil.rmtree(folder, ignore_errors=True)
             shutil.copytree(promoted, folder)
         else:
-            write_bundle(folder, manifest, model.read_bytes(), model_card(manifest, plain(cfg.about)), private_key)
+            card = model_card(manifest, plain(cfg.about))
+            write_bundle(folder, manifest, model.read_bytes(), card, private_key, graphs)
     for other in home.iterdir():
         if other.is_dir() and other != folder:
             shutil.rmtree(other)
@@ -84,8 +87,15 @@ def same(folder: Path, manifest: Manifest, public_key: Path) -> bool:
     return found.model_copy(update={"git_commit": manifest.git_commit, "files": {}}) == manifest
 
 
-def describe(cfg: DictConfig, model: Path) -> Manifest:
-    """The manifest of what lies in the outputs of the earlier stages. Its version follows from all but the commit."""
+def variant_graphs(cfg: DictConfig) -> list[str]:
+    """File names of the graphs of those variants that export accepted."""
+    variants = manifest_variants(read_json(Path(cfg.out.export) / "report.json")).values()
+    return sorted(variant.file for variant in variants if variant.file is not None)
+
+
+def describe(cfg: DictConfig, model: Path, graphs: dict[str, bytes]) -> Manifest:
+    """The manifest of what lies in the outputs of the earlier stages. Its version follows from all of it, the graphs and
+    the card's texts, but not from the commit."""
     preprocess: Preprocess = build(cfg.model.preprocess)
     graph_input, graph_outputs = tensors(model)
     metrics = read_json(Path(cfg.paths.metrics) / f"{cfg.name}.json")
@@ -99,13 +109,14 @@ def describe(cfg: DictConfig, model: Path) -> Manifest:
         "metrics": metrics,
         "calibration": metrics.get("calibration"),
         "parity": read_json(Path(cfg.out.export) / "parity.json"),
+        "variants": manifest_variants(read_json(Path(cfg.out.export) / "report.json")),
         "data_digest": data_digest(cfg),
         "configuration": {key: plain(cfg)[key] for key in ("model", "data", "trainer", "seed", "fit")},
         "licence": cfg.about.licence,
     }
     unnamed = Manifest(name=cfg.name, version="unnamed", git_commit="", files={}, **fields)
     content = unnamed.model_dump(mode="json", exclude={"version", "git_commit", "files"})
-    version = content_version(model.read_bytes(), content, plain(cfg.about))
+    version = content_version(model.read_bytes(), *(graphs[name] for name in sorted(graphs)), content, plain(cfg.about))
     return unnamed.model_copy(update={"version": version, "git_commit": git_commit()})
 
 

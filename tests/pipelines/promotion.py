@@ -89,6 +89,7 @@ def write_export(root: Path, graph: bytes, map50: float = 0.8, parity: dict | No
     (root / "outputs/evaluate" / NAME / "picture.jpg").write_bytes(b"pixels")
     (root / "outputs/export" / NAME / "model.onnx").write_bytes(graph)
     (root / "outputs/export" / NAME / "parity.json").write_text(json.dumps(parity or PARITY))
+    (root / "outputs/export" / NAME / "report.json").write_text('{"graph": {}, "variants": {}}')
     figure = {"value": map50, "low": map50 - 0.1, "high": map50 + 0.1}
     (root / "metrics" / f"{NAME}.json").write_text(json.dumps({"reason": None, "test": {"map50": figure}, "val": {}}))
 

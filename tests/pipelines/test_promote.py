@@ -283,3 +283,16 @@ def test_nothing_moves_while_mlflow_does_not_answer(project):
     with pytest.raises(SystemExit, match="The model registry does not answer"):
         promote.main(configured("http://127.0.0.1:9"))
     assert project.served() == version and PARITY
+
+
+def test_accepted_variants_travel_in_the_bundle(project):
+    small = shifted(0.25)
+    write_export(project.root, colour_graph())
+    export = project.root / "outputs/export" / NAME
+    (export / "model.int8.onnx").write_bytes(small)
+    accepted = {"outcome": "accepted", "reason": None, "gate": {"drop": 0.0}, "use": {"file": "model.int8.onnx"}}
+    (export / "report.json").write_text(json.dumps({"variants": {"int8": accepted, "dct": {"outcome": "not offered"}}}))
+    register.main(configured(project.uri))
+    project.promote()
+    served = read_served(project.home, [project.root / ".safelight/signing.pub"])
+    assert served.graphs == {"model.int8.onnx": small} and list(served.manifest.variants) == ["int8"]

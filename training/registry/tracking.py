@@ -44,6 +44,13 @@ def open_run(
     return str(client.create_run(experiment_id, run_name=run_name, tags=dict(tags)).info.run_id)
 
 
+def tag_run(tracking_uri: str, run_id: str, tags: Mapping[str, str]) -> None:
+    """Tag a run, whether it is open or closed."""
+    client = MlflowClient(tracking_uri)
+    for key, value in tags.items():
+        client.set_tag(run_id, key, value)
+
+
 def find_run(tracking_uri: str, experiment: str, tag: str, value: str) -> str | None:
     """The newest run of an experiment that carries this tag, if any."""
     client = MlflowClient(tracking_uri)

@@ -6,7 +6,7 @@ from mlflow.tracking import MlflowClient
 
 from safelight.errors import ConfigError, RegistryUnavailable
 from training.registry.aliases import Registry
-from training.registry.tracking import close_run, find_run, flat_metrics, open_run, register
+from training.registry.tracking import close_run, find_run, flat_metrics, open_run, register, tag_run
 
 
 def logged(uri, graph, version="abc", weights="w1"):
@@ -61,6 +61,8 @@ def test_a_run_is_found_by_the_weights_it_made(uri, graph):
     again = logged(uri, graph, weights="w1")
     assert find_run(uri, "safelight", "weights_sha256", "w1") == again.run_id
     assert find_run(uri, "safelight", "weights_sha256", "w2") is None
+    tag_run(uri, again.run_id, {"weights_sha256": "w2"})
+    assert find_run(uri, "safelight", "weights_sha256", "w2") == again.run_id
 
 
 def test_entries_are_found_by_bundle_and_aliases_point_at_them(uri, graph):
