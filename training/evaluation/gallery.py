@@ -18,7 +18,7 @@ from training.evaluation.confusion import Paired, pair
 from training.evaluation.observed import Observed
 
 Region = tuple[int, int, int, int]
-_MARGIN = 0.15  # of the larger side, around the errors that a crop shows
+_MARGIN = 0.4  # of the larger side, around the errors that a crop shows
 _WORTH_CROPPING = 0.5  # a crop that leaves more of the picture than this is not worth the loss of the whole
 
 
