@@ -75,8 +75,10 @@ def _unique(candidates: Sequence[Candidate]) -> tuple[list[Candidate], list[Quar
     first: dict[str, Candidate] = {}
     doubles = []
     for candidate in candidates:
-        if first.setdefault(candidate.image_id, candidate) is not candidate:
+        if candidate.image_id in first:
             doubles.append(Quarantined(candidate.image_id, None, "another picture has the same id"))
+        else:
+            first[candidate.image_id] = candidate
     return list(first.values()), doubles
 
 

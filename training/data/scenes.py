@@ -18,6 +18,7 @@ from datasets import Image as ImageFeature
 from datasets.arrow_writer import ArrowWriter
 from PIL import Image
 
+from safelight.errors import DataError
 from training.data.pictures import opened
 from training.data.records import Scene
 from training.data.regions import Region
@@ -49,7 +50,7 @@ def write_split(
 
     A whole picture keeps its encoded bytes where every reader gets the same upright pixels from them; any other becomes a
     PNG. The digest is over pixels and boxes, so that it does not depend on the encoding. Few pictures are in memory at a
-    time.
+    time. Raises DataError when there is no scene.
     """
     digest = hashlib.sha256()
     scratch = folder.with_name(f".{folder.name}.rows")
@@ -60,7 +61,9 @@ def write_split(
             digest.update(pixels)
             digest.update(repr((row["image_id"], row["objects"], list(labels))).encode())
             writer.write(row)
-        writer.finalize()
+        written, _ = writer.finalize()
+    if not written:
+        raise DataError(f"Expected pictures in the split {folder.name!r}, got none.")
     dataset = Dataset.from_file(str(scratch))
     dataset._fingerprint = digest.hexdigest()[:16]  # content instead of a random number: the folder is reproducible
     dataset.save_to_disk(str(folder))

@@ -168,22 +168,23 @@ def _entries(value: Any) -> list[str]:
 
 
 def _splits(root: Path, pictures: Sequence[Path], described: _Description) -> dict[Path, str | None]:
-    """The split of each picture: as data.yaml lists it where its paths exist, else as the folders say."""
+    """The split of each picture: as data.yaml lists it where all of its paths exist, else as the folders say."""
     found: dict[Path, str] = {}
-    for split, entries in described.lists.items():
-        for entry in entries:
-            target = root / entry
-            if target.is_file() and target.suffix == ".txt":
-                base = target.parent
-                named = (line.strip() for line in files.text_of(target).splitlines())
-                for name in filter(None, named):
-                    file = files.inside(root, base, name)
-                    if file is not None:
-                        found.setdefault(base / name.replace("\\", "/"), split)
-            elif target.is_dir() and target != root:
-                for path in pictures:
-                    if path.is_relative_to(target):
-                        found.setdefault(path, split)
+    listed = [(split, root / entry) for split, entries in described.lists.items() for entry in entries]
+    if any(target == root or not target.exists() for _, target in listed):
+        listed = []  # written for another machine or layout
+    for split, target in listed:
+        if target.is_file() and target.suffix == ".txt":
+            base = target.parent
+            named = (line.strip() for line in files.text_of(target).splitlines())
+            for name in filter(None, named):
+                file = files.inside(root, base, name)
+                if file is not None:
+                    found.setdefault(base / name.replace("\\", "/"), split)
+        elif target.is_dir():
+            for path in pictures:
+                if path.is_relative_to(target):
+                    found.setdefault(path, split)
     if found:
         return {path: found.get(path) for path in pictures}
     return {path: files.folder_split(root, path) for path in pictures}
