@@ -23,6 +23,7 @@ from safelight.bundle import MODEL, Bundle, Champion, Manifest, content_version,
 from safelight.errors import BundleError
 from safelight.preprocess import Preprocess
 from safelight.signing import signing_key
+from training.detector.interface import WEIGHTS
 from training.export.onnx import tensors
 from training.export.variants import manifest_variants
 from training.registry.card import model_card
@@ -37,13 +38,12 @@ def main(cfg: DictConfig) -> None:
     """Bundle, sign, log to the run that made the weights, register as `@candidate`."""
     with held(cfg, cfg.name) as (_, registry):
         folder, bundle = write(cfg)
-        weights = Path(cfg.out.train) / "model.safetensors"
         entry = enter(
             registry,
             cfg.tracking.experiment,
             bundle,
             folder,
-            weights_sha256=hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else None,
+            weights=Path(cfg.out.train) / WEIGHTS,
             artifacts=evaluation(Path(cfg.out.evaluate), private=cfg.data.private),
             artifact_root=cfg.tracking.artifacts,
         )

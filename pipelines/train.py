@@ -17,10 +17,10 @@ from pipelines.models import base_detector
 from pipelines.stage import build, git_commit, plain, stage, write_json
 from training.detector.fitting import Fitted, Track, fit
 from training.detector.history import write_history
-from training.detector.interface import Detector
+from training.detector.interface import WEIGHTS, Detector
 from training.detector.module import MONITOR
 from training.registry.runlog import RunLog
-from training.registry.tracking import close_run, open_run
+from training.registry.tracking import close_run, open_run, tag_run, weights_tag
 
 
 @stage("train")
@@ -31,7 +31,7 @@ def main(cfg: DictConfig) -> None:
     out.mkdir(parents=True, exist_ok=True)
     fresh = base_detector(cfg)
     tags = {"git_commit": git_commit(), "kind": "fine-tuning" if cfg.fit else "import", "data": cfg.data.name}
-    run_id = open_run(cfg.tracking.uri, cfg.tracking.experiment, cfg.name, tags)
+    run_id = open_run(cfg.tracking.uri, cfg.tracking.experiment, cfg.name, tags, cfg.tracking.artifacts)
     failed = True
     try:
         log = RunLog(cfg.tracking.uri, run_id)
@@ -41,9 +41,10 @@ def main(cfg: DictConfig) -> None:
     finally:
         close_run(cfg.tracking.uri, run_id, failed)
     fresh.save(out)
+    tag_run(cfg.tracking.uri, run_id, weights_tag(out / WEIGHTS))  # by which register finds the run
     write_history(done.history if done else [], out / "history.csv")
     summary = {MONITOR: done.score, "best_step": done.best_step, "steps": done.steps} if done else {}
-    write_json(out / "run.json", {"run_id": run_id, "classes": len(fresh.labels), **summary})
+    write_json(out / "run.json", {"classes": len(fresh.labels), **summary})
     said = f"best {MONITOR} {done.score:.3f} at step {done.best_step}" if done else "imported as it is"
     Console(soft_wrap=True).print(f"train: {cfg.name} {said}")
 

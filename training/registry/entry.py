@@ -17,12 +17,12 @@ from training.export.onnx import onnx_run
 from training.registry.aliases import Registry, answering
 from training.registry.registered import BUNDLE_VERSION, Registered
 from training.registry.tracking import (
-    WEIGHTS_SHA256,
     close_run,
     find_run,
     flat_metrics,
     open_run,
     register,
+    weights_tag,
 )
 
 
@@ -32,26 +32,25 @@ def enter(
     bundle: Bundle,
     folder: Path,
     *,
-    weights_sha256: str | None = None,
-    run_id: str | None = None,
+    weights: Path | None = None,
     artifacts: Sequence[tuple[str, Path]] = (),
     artifact_root: str | None = None,
 ) -> Registered:
     """Find the bundle's entry, or make one; a second time nothing is logged again.
 
-    The run is `run_id`, or the newest that made these weights, or, where this server knows none (another server, outputs
-    restored from a cache), a new one of kind `registered`. folder: the bundle's. Raises RegistryUnavailable.
+    The run is the newest that made `weights` or, where this server knows none (another server, outputs restored from a
+    cache), a new one of kind `registered`. folder: the bundle's. Raises RegistryUnavailable.
     """
     registry.check()
     found = registry.find(bundle.manifest.version)
     if found is not None:
         return found
     with answering():
-        if run_id is None and weights_sha256 is not None:
-            run_id = find_run(registry.tracking_uri, experiment, WEIGHTS_SHA256, weights_sha256)
+        tags = weights_tag(weights) if weights is not None and weights.is_file() else {}
+        run_id = find_run(registry.tracking_uri, experiment, tags) if tags else None
         if run_id is not None:
             return _log(registry, run_id, bundle, folder, artifacts)
-        tags = {"kind": "registered", "git_commit": bundle.manifest.git_commit}
+        tags |= {"kind": "registered", "git_commit": bundle.manifest.git_commit}
         run_id = open_run(registry.tracking_uri, experiment, registry.name, tags, artifact_root)
         failed = True
         try:

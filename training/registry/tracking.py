@@ -6,6 +6,7 @@ SQLite file in the working directory.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version as package_version
 from pathlib import Path
@@ -51,13 +52,20 @@ def tag_run(tracking_uri: str, run_id: str, tags: Mapping[str, str]) -> None:
         client.set_tag(run_id, key, value)
 
 
-def find_run(tracking_uri: str, experiment: str, tag: str, value: str) -> str | None:
-    """The newest run of an experiment that carries this tag, if any."""
+def weights_tag(weights: Path) -> dict[str, str]:
+    """The tag by which the run that made a weights file is found again, on any machine that has the file."""
+    with weights.open("rb") as file:
+        return {WEIGHTS_SHA256: hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def find_run(tracking_uri: str, experiment: str, tags: Mapping[str, str]) -> str | None:
+    """The newest run of an experiment that carries these tags, if any."""
     client = MlflowClient(tracking_uri)
     found = client.get_experiment_by_name(experiment)
     if found is None:
         return None
-    runs = client.search_runs([found.experiment_id], f"tags.{tag} = '{value}'", order_by=["start_time DESC"])
+    query = " and ".join(f"tags.{key} = '{value}'" for key, value in tags.items())
+    runs = client.search_runs([found.experiment_id], query, order_by=["start_time DESC"], max_results=1)
     return str(runs[0].info.run_id) if runs else None
 
 

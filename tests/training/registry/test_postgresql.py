@@ -15,7 +15,7 @@ from training.registry.aliases import Registry
 from training.registry.champions import Champions
 from training.registry.entry import enter
 from training.registry.promotion import promote, reconcile, roll_back
-from training.registry.tracking import close_run, open_run
+from training.registry.tracking import close_run, open_run, weights_tag
 
 BUCKET = "models"
 
@@ -55,16 +55,18 @@ def test_a_model_goes_through_postgresql_and_s3_and_back(database, bucket, in_tm
     uri, root = database.address, f"s3://{BUCKET}/safelight"
     registry, champions = Registry(uri, "coco"), Champions(in_tmp / "coco")
     public = signing_key(in_tmp / "key")
-    run_id = open_run(uri, "safelight", "a training", {"weights_sha256": "w1"}, root)
+    for name in ("w1", "w2"):
+        (in_tmp / name).write_text(name)
+    run_id = open_run(uri, "safelight", "a training", weights_tag(in_tmp / "w1"), root)
     close_run(uri, run_id, failed=False)
     moved = []
     for version, graph in (("v1", colour_graph()), ("v2", colour_graph())):
         folder = champions.folder / version
         digest = write_bundle(folder, manifest(version=version), graph, "# A card", in_tmp / "key")
         bundle = read_bundle(folder, [public])
-        weights = {"v1": "w1", "v2": "w2"}[version]
-        entry = enter(registry, "safelight", bundle, folder, weights_sha256=weights, artifact_root=root)
-        assert enter(registry, "safelight", bundle, folder, weights_sha256=weights) == entry
+        weights = in_tmp / version.replace("v", "w")
+        entry = enter(registry, "safelight", bundle, folder, weights=weights, artifact_root=root)
+        assert enter(registry, "safelight", bundle, folder, weights=weights) == entry
         registry.set_candidate(entry)
         champions.write_receipt(f"{version}.json", "{}")
         promote(champions, registry, Champion(name="coco", version=version, digest=digest), receipt=f"{version}.json")

@@ -56,13 +56,13 @@ def test_the_logged_model_answers_and_carries_its_signature(uri, graph):
 
 
 def test_a_run_is_found_by_the_weights_it_made(uri, graph):
-    assert find_run(uri, "safelight", "weights_sha256", "w1") is None  # not even the experiment is there
+    assert find_run(uri, "safelight", {"weights_sha256": "w1"}) is None  # not even the experiment is there
     logged(uri, graph, weights="w1")
     again = logged(uri, graph, weights="w1")
-    assert find_run(uri, "safelight", "weights_sha256", "w1") == again.run_id
-    assert find_run(uri, "safelight", "weights_sha256", "w2") is None
+    assert find_run(uri, "safelight", {"weights_sha256": "w1"}) == again.run_id
+    assert find_run(uri, "safelight", {"weights_sha256": "w2"}) is None
     tag_run(uri, again.run_id, {"weights_sha256": "w2"})
-    assert find_run(uri, "safelight", "weights_sha256", "w2") == again.run_id
+    assert find_run(uri, "safelight", {"weights_sha256": "w2"}) == again.run_id
 
 
 def test_entries_are_found_by_bundle_and_aliases_point_at_them(uri, graph):
