@@ -1,33 +1,15 @@
 import numpy as np
 import pytest
-import torch
-from torch import nn
 
 from safelight.detections import Detections
 from safelight.errors import ParityError
 from safelight.postprocess import Thresholds
 from safelight.preprocess import Preprocess
+from tests.training.export.nets import Grid
 from training.export.onnx import export_onnx, onnx_run, tensors, torch_run
-from training.export.parity import Tolerance, box_parity, match, metric_parity, tensor_parity
+from training.export.parity import Tolerance, box_parity, match, match_sets, metric_parity, tensor_parity
 
 TOLERANCE = Tolerance()
-
-
-class Grid(nn.Module):
-    """A small predictor with the contract's outputs: one box a cell, its score the mean of the cell."""
-
-    def __init__(self):
-        super().__init__()
-        self.conv = nn.Conv2d(3, 5, 8, stride=8)
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            nn.init.normal_(self.conv.weight, std=0.2)
-
-    def forward(self, images):
-        cells = self.conv(images).flatten(2).transpose(1, 2)
-        low = cells[..., :2].sigmoid() * 30
-        boxes = torch.cat([low, low + 1 + cells[..., 2:4].exp()], dim=-1)
-        return boxes, cells[..., 4:].sigmoid()
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +32,7 @@ def test_parity_at_batch_1_2_and_8(exported, rng):
     inputs = rng.random((8, 3, 32, 32), dtype=np.float32)
     found = tensor_parity(*exported[:2], inputs, TOLERANCE)
     assert set(found) == {"1", "2", "8"}
-    assert all(entry["score"] < 1e-5 for entry in found.values())
+    assert all(entry["score"] < 1e-5 and entry["rule"] == "direct" for entry in found.values())
 
 
 def test_boxes_and_the_metric_agree(exported, picture):
@@ -97,3 +79,56 @@ def test_matching_is_one_to_one_and_within_a_class():
     pairs, alone = match(a, b, 0.9)
     assert pairs == [(1.0, 0.0)]
     assert sorted(alone) == pytest.approx([0.5, 0.8])
+
+
+def shuffled(run, seed):
+    """The same answers in another order, each picture's its own."""
+
+    def other(batch):
+        boxes, scores = run(batch)
+        orders = np.random.default_rng(seed).permuted(np.tile(np.arange(boxes.shape[1]), (len(boxes), 1)), axis=1)
+        return np.take_along_axis(boxes, orders[..., None], 1), np.take_along_axis(scores, orders[..., None], 1)
+
+    return other
+
+
+def test_another_order_of_the_same_boxes_is_no_drift(exported, rng):
+    inputs = rng.random((8, 3, 32, 32), dtype=np.float32)
+    found = tensor_parity(exported[0], shuffled(exported[1], 1), inputs, TOLERANCE)
+    assert {entry["rule"] for entry in found.values()} == {"matched"}
+    assert all(entry["score"] < 1e-5 and entry["compared"] > 0 for entry in found.values())
+
+
+@pytest.mark.parametrize("drift", [{"scores": 0.01}, {"boxes": 0.5}])
+def test_drift_in_another_order_is_refused(exported, rng, drift):
+    other = shuffled(drifted(exported[0], **drift), 2)
+    with pytest.raises(ParityError, match="no other order"):
+        tensor_parity(exported[0], other, rng.random((8, 3, 32, 32), dtype=np.float32), TOLERANCE)
+
+
+def answer(*rows):
+    """One picture's boxes, each 10 pixels wide at x, with the scores of two classes: (x, score, score)."""
+    boxes = np.array([[[x, 0, x + 10, 10] for x, _, _ in rows]], np.float32)
+    return boxes, np.array([[scores for _, *scores in rows]], np.float32)
+
+
+def test_sets_are_matched_one_to_one_above_the_floor():
+    ref = answer((0, 0.9, 0.1), (50, 0.2, 0.8), (20, 0.01, 0.0))
+    same = answer((80, 0.0, 0.02), (50, 0.2, 0.8), (0, 0.9, 0.1))
+    assert match_sets(ref, same, 100, TOLERANCE) == {"boxes_relative": 0, "score": 0, "compared": 2}
+    twice = answer((0, 0.9, 0.1), (0, 0.9, 0.1), (20, 0.01, 0.0))
+    assert match_sets(ref, twice, 100, TOLERANCE) is None, "each box has one partner"
+    assert match_sets(twice, ref, 100, TOLERANCE) is None
+    more = answer((0, 0.9, 0.1), (50, 0.2, 0.8), (20, 0.3, 0.0))
+    assert match_sets(ref, more, 100, TOLERANCE) is None, "a box too many"
+    assert match_sets(more, ref, 100, TOLERANCE) is None
+    other_class = answer((0, 0.1, 0.9), (50, 0.2, 0.8), (20, 0.01, 0.0))
+    assert match_sets(ref, other_class, 100, TOLERANCE) is None
+
+
+def test_boxes_at_the_floor_may_be_alone_and_nothing_is_no_agreement():
+    at = answer((0, 0.9, 0.0), (50, TOLERANCE.floor + 5e-5, 0.0))
+    under = answer((0, 0.9, 0.0), (70, TOLERANCE.floor - 2e-4, 0.0))
+    assert match_sets(at, under, 100, TOLERANCE)["compared"] == 1
+    nothing = answer((0, 0.01, 0.0), (50, 0.0, 0.0))
+    assert match_sets(nothing, nothing, 100, TOLERANCE) is None
