@@ -130,12 +130,13 @@ def _histogram(axes: Axes, values: Mapping[str, NDArray[np.float64]], title: str
     """Logarithmic in what is counted: sides and ratios of boxes differ by factors."""
     every = np.concatenate([*values.values(), np.zeros(0)])
     low, high = (float(every.min()), float(every.max())) if len(every) else (1.0, 2.0)
-    edges = np.geomspace(low / 1.05, high * 1.05, 31)
+    margin = 1.05 if high > 1.2 * low else 1.5  # all alike: one bar in the middle, not one that fills the chart
+    edges = np.geomspace(low / margin, high * margin, 31)
     _steps(axes, values, edges)
     axes.set_xscale("log")
     ticks = [t for t in (m * 10.0**e for e in range(-4, 6) for m in (1, 2, 5)) if edges[0] <= t <= edges[-1]]
-    ticks = ticks[:: max(1, -(-len(ticks) // 6))]
-    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    ticks = ticks[:: max(1, -(-len(ticks) // 6))] if len(ticks) > 1 else [low, high] if high > 1.2 * low else [low]
+    axes.set_xticks(ticks, [f"{tick:.3g}" for tick in ticks])
     axes.minorticks_off()
     axes.set(title=title, xlabel=unit, ylabel="")
 

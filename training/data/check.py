@@ -157,10 +157,10 @@ def _inside(
     x0, y0, x1, y1 = (corner * factor for corner, factor in zip(box, scale, strict=True))
     width, height = size
     over = max(-x0, -y0, x1 - width, y1 - height)
-    # Shares are written with six decimals: what that rounds away is no overhang.
-    if over > max(overhang, 1e-6 * max(scale) if scale[0] > 1 else 0.0):
+    rounding = 1e-6 * max(size) if scale != (1, 1, 1, 1) else 0.0  # shares are written with six decimals
+    if over > max(overhang, rounding):
         return None, False
-    return (max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height))), over > 0
+    return (max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height))), over > rounding
 
 
 def _reason(said: Box | None, box: Box | None) -> str | None:

@@ -49,6 +49,7 @@ def page(report: Mapping[str, Any], parts: Parts) -> str:
         samples=_samples(parts, report["labels"]) if shown else {},
         twins=_twins(report, scenes) if shown else [],
         shared=shared,
+        palette=[PALETTE[index % len(PALETTE)] for index in range(len(report["labels"]))],
         most_listed=_LISTED,
     )
     return text

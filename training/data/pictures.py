@@ -23,6 +23,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 _KEPT = frozenset({"JPEG", "MPO", "PNG", "WEBP"})  # MPO: what Pillow calls a JPEG with further pictures in it
 _PLAIN_MODES = frozenset({"1", "L", "P", "RGB"})
+_HASHED_SIDE = 128  # pixels, at least, of the shorter side that is hashed
 _FLAT = 2.0  # grey levels: a thumbnail that varies less than this has no features to hash
 
 
@@ -72,12 +73,13 @@ def looks(pixels: NDArray[np.uint8]) -> Looks:
     Perceptual: the signs of the low frequencies of the discrete cosine transform, and of horizontal differences (Zauner,
     "Implementation and benchmarking of perceptual image hash functions", 2010).
     """
-    image = Image.fromarray(pixels)
-    small = image.convert("L").resize((32, 32), Image.Resampling.BOX)
+    grey = Image.fromarray(pixels).convert("L")
+    grey = grey.reduce(max(1, min(grey.size) // _HASHED_SIDE))  # the hashes see no detail, so large pictures cost little
+    small = grey.resize((32, 32), Image.Resampling.BOX)
     exact = hashlib.sha256(repr(pixels.shape).encode())
     exact.update(np.ascontiguousarray(pixels).data)
     flat = float(np.asarray(small, np.float32).std()) < _FLAT
-    return Looks(exact.hexdigest(), _bits(imagehash.phash(image)), _bits(imagehash.dhash(image)), flat)
+    return Looks(exact.hexdigest(), _bits(imagehash.phash(grey)), _bits(imagehash.dhash(grey)), flat)
 
 
 def thumbnail(pixels: NDArray[np.uint8], side: int, quality: int = 80) -> bytes:

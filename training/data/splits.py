@@ -14,6 +14,7 @@ import numpy as np
 from safelight.errors import DataError
 
 _ALL = -1  # stands for "a picture", so that the number of pictures is spread like a class
+_NONE = -2  # stands for "no object", likewise
 
 
 def grouped(keys: Sequence[Sequence[Hashable]]) -> list[int]:
@@ -61,7 +62,7 @@ def stratified(
 
 def _counts(own: Sequence[int], classes: Sequence[Sequence[int]]) -> Counter[int]:
     """How many pictures of a group hold each class, and how many there are."""
-    counts = Counter(class_id for index in own for class_id in set(classes[index]))
+    counts = Counter(class_id for index in own for class_id in set(classes[index]) or {_NONE})
     counts[_ALL] = len(own)
     return counts
 
@@ -78,7 +79,7 @@ def _spread(
     rest = order
     while rest:
         left: Counter[int] = sum((counts[group] for group in rest), Counter())
-        # _ALL comes last: it is on every picture, and is all that pictures without objects have.
+        # _ALL, which is on every picture, comes last: all groups have another class, so that it never leads.
         rarest = min(left, key=lambda c: (c == _ALL, left[c], c))
         having = sorted((g for g in rest if counts[g][rarest]), key=lambda g: -counts[g][rarest])
         for group in having:

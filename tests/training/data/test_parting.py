@@ -56,6 +56,12 @@ def test_groups_stay_whole_and_no_split_is_empty(pictures, seed):
     assert chosen == stratified(groups, classes, TENTHS, seed)
 
 
+def test_pictures_without_objects_are_spread_like_a_class():
+    classes = [[0]] * 50 + [[]] * 50
+    chosen = stratified(list(range(100)), classes, TENTHS, 0)
+    assert Counter(chosen[50:]) == {"train": 40, "val": 5, "test": 5}
+
+
 def test_the_seed_changes_the_split():
     classes = [[i % 3] for i in range(60)]
     assert stratified(list(range(60)), classes, TENTHS, 0) != stratified(list(range(60)), classes, TENTHS, 1)
