@@ -1,6 +1,6 @@
 """A process that moves a champion and is killed, by itself and with SIGKILL, after the step it is told.
 
-python -m tests.training.registry.mover FOLDER promote|roll_back|reconcile VERSION STEP
+python -m tests.training.registry.mover FOLDER promote|roll_back|reconcile VERSION STEP KEY [MLFLOW]
 """
 
 from __future__ import annotations
@@ -65,12 +65,16 @@ def champion_of(folder: Path, version: str) -> Champion:
     )
 
 
-def main(folder: Path, verb: str, version: str, step: str, key: Path) -> None:
+def main(folder: Path, verb: str, version: str, step: str, key: Path, tracking_uri: str | None = None) -> None:
     def after(done: str) -> None:
         if done == step:
             os.kill(os.getpid(), signal.SIGKILL)
 
     champions, registry = Champions(folder), FileRegistry(folder.parent / "registry.json")
+    if tracking_uri is not None:
+        from training.registry.aliases import Registry
+
+        registry = Registry(tracking_uri, folder.name)
     if verb == "promote":
         promote(champions, registry, champion_of(folder, version), receipt=f"{version}.json", after=after)
     elif verb == "roll_back":
@@ -80,4 +84,4 @@ def main(folder: Path, verb: str, version: str, step: str, key: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), *sys.argv[2:5], Path(sys.argv[5]))
+    main(Path(sys.argv[1]), *sys.argv[2:5], Path(sys.argv[5]), *sys.argv[6:])
