@@ -20,6 +20,7 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
+from pipelines.sweep import job_folder, keep_apart
 from safelight.errors import ConfigError, SafelightError
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
@@ -43,23 +44,29 @@ _CODE = ("conf", "pipelines", "safelight", "training", "requirements.lock")
 Stage = Callable[[DictConfig], None]
 
 
-def stage(config_name: str) -> Callable[[Stage], Callable[[], None]]:
-    """Turn a function of the configuration into a command.
+def stage(config_name: str) -> Callable[[Stage], Callable[..., None]]:
+    """Turn a function of the configuration into a command. Called with a configuration, it runs on that one instead.
 
-    An expected error (SafelightError) ends it with its sentence and exit status 1, without a traceback.
+    An expected error (SafelightError) ends it with its sentence and exit status 1, without a traceback. As one job of
+    several (`-m`) it writes into a folder of its own.
     """
 
-    def decorate(function: Stage) -> Callable[[], None]:
+    def decorate(function: Stage) -> Callable[..., None]:
         @functools.wraps(function)
         def timed(cfg: DictConfig) -> None:
             started = time.monotonic()
+            job = job_folder()
+            if job is not None:
+                keep_apart(cfg, job)
             try:
                 function(cfg)
             except SafelightError as error:
+                if job is not None:
+                    raise  # Hydra goes on with the other jobs
                 sys.exit(f"error: {error.title}: {error.detail}")
             _record_seconds(cfg, Path(inspect.getfile(function)).stem, time.monotonic() - started)
 
-        command: Callable[[], None] = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(
+        command: Callable[..., None] = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(
             timed
         )
         return command

@@ -152,7 +152,7 @@ def plan(settings: DictConfig, folder: Path) -> Plan:
         max_failures=settings.max_failures,
         heartbeat_s=settings.heartbeat_s,
         grace_s=settings.grace_s,
-        preload=("pipelines.trial",),
+        preload=("pipelines.tune",),
     )
 
 

@@ -1,0 +1,88 @@
+"""A whole search without a configuration, in this process or as a command that tests kill.
+
+python -m tests.training.tuning.search FOLDER JOB TARGET WORKERS GRACE_S
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from optuna.study import Study
+from optuna.trial import FrozenTrial
+
+from tests.training.tuning import jobs
+from training.tuning.crew import Crew, Plan
+from training.tuning.runs import StudyRuns
+from training.tuning.space import FloatRange, Space
+from training.tuning.study import make_pruner, open_storage, open_study
+from training.tuning.worker import Job
+
+SPACE: Space = {"x": FloatRange(-10.0, 10.0)}
+
+
+class NoRuns:
+    """Where MLflow has nothing to do with it: its database takes seconds to make."""
+
+    def begin(self, trial: FrozenTrial) -> str:
+        return "none"
+
+    def end(self, run_id: str, trial: FrozenTrial, killed: bool) -> None:
+        pass
+
+    def settle(self, trials: list[FrozenTrial]) -> None:
+        pass
+
+
+def tracking(folder: Path) -> str:
+    """MLflow's database."""
+    return f"sqlite:///{folder / 'mlflow.db'}"
+
+
+def search(
+    folder: Path,
+    job: Job,
+    target: int,
+    workers: int = 1,
+    *,
+    space: Space = SPACE,
+    seed: int = 0,
+    pruner: str = "none",
+    grace_s: int = 2,
+    tracked: bool = True,
+    told: Callable[[FrozenTrial], None] = lambda _: None,
+) -> Study:
+    """Run or go on with the study in a folder."""
+    storage = open_storage(f"sqlite:///{folder / 'study.db'}", heartbeat_s=1, grace_s=grace_s)
+    study = open_study(storage, "toy", {"space": "x"}, make_pruner(pruner, 2, 0, 3), maximise=True)
+    runs = StudyRuns(tracking(folder), "tests", "toy", {}, "value", str(folder / "artifacts")) if tracked else None
+    plan = Plan(
+        target=target,
+        workers=workers,
+        threads=1,
+        seed=seed,
+        startup_trials=4,
+        folder=folder,
+        max_failures=3,
+        heartbeat_s=1,
+        grace_s=grace_s,
+        preload=("tests.training.tuning.search",),
+    )
+    status = "FAILED"
+    try:
+        Crew(storage, study, space, job, runs or NoRuns(), plan, told).run()
+        status = "FINISHED"
+    finally:
+        if runs is not None:
+            runs.close(status, None, [])
+    return study
+
+
+if __name__ == "__main__":
+    root = Path(sys.argv[1])
+    chosen = getattr(jobs, sys.argv[2])
+    if chosen is jobs.waiting:
+        chosen = functools.partial(chosen, gate=root / "gate")
+    search(root, chosen, int(sys.argv[3]), int(sys.argv[4]), grace_s=int(sys.argv[5]))
