@@ -22,7 +22,7 @@ from pipelines.stage import plain, stage, write_json
 from safelight.errors import ConfigError, DataError
 from training.data import formats, hub, voc
 from training.data.card import card
-from training.data.check import checked
+from training.data.check import checked, reasons
 from training.data.duplicates import Pair, pairs
 from training.data.page import page
 from training.data.parting import Parting, SplitRules, named, parted
@@ -45,7 +45,8 @@ def main(cfg: DictConfig) -> None:
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # our own limit is data.max_pixels
     found = checked(SOURCES[data["source"]](data), _rules(data), lambda records: track(records, "prepare"))
     if not found.labels or not any(scene.boxes for scene in found.scenes):
-        raise DataError(f"Expected pictures with at least one good box, found {len(found.scenes)} without any.")
+        aside = f"; set aside: {reasons(found.quarantined)}" if found.quarantined else ""
+        raise DataError(f"Expected pictures with at least one good box, found {len(found.scenes)} without any{aside}.")
     near = pairs([scene.looks for scene in found.scenes if scene.looks is not None], data["near_duplicate_bits"])
     report = write(data, found, near, _parting(data, found, near))
     for line in said(data, report):

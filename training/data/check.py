@@ -157,7 +157,7 @@ def _inside(
     x0, y0, x1, y1 = (corner * factor for corner, factor in zip(box, scale, strict=True))
     width, height = size
     over = max(-x0, -y0, x1 - width, y1 - height)
-    rounding = 1e-6 * max(size) if scale != (1, 1, 1, 1) else 0.0  # shares are written with six decimals
+    rounding = 2e-6 * max(size)  # shares are written with six decimals, and some tools compute pixels from them
     if over > max(overhang, rounding):
         return None, False
     return (max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height))), over > rounding

@@ -74,7 +74,9 @@ def looks(pixels: NDArray[np.uint8]) -> Looks:
     "Implementation and benchmarking of perceptual image hash functions", 2010).
     """
     grey = Image.fromarray(pixels).convert("L")
-    grey = grey.reduce(max(1, min(grey.size) // _HASHED_SIDE))  # the hashes see no detail, so large pictures cost little
+    grey = grey.reduce(
+        max(1, min(grey.size) // _HASHED_SIDE)
+    )  # the hashes see no detail, so large pictures cost little
     small = grey.resize((32, 32), Image.Resampling.BOX)
     exact = hashlib.sha256(repr(pixels.shape).encode())
     exact.update(np.ascontiguousarray(pixels).data)
