@@ -55,7 +55,9 @@ def main(cfg: DictConfig) -> None:
     study = open_study(storage, settings.study, setup(base, space), pruner(settings, base.steps), maximise=True)
     tags = {"git_commit": git_commit(), "data": cfg.data.name}
     tracking = cfg.tracking
-    runs = StudyRuns(tracking.uri, tracking.experiment, settings.study, tags, MONITOR, tracking.artifacts)
+    runs = StudyRuns(
+        tracking.uri, tracking.experiment, settings.study, tags, f"best_{MONITOR.replace('/', '_')}", tracking.artifacts
+    )
     status, pictures = "KILLED", []
     signal.signal(signal.SIGTERM, _interrupted)
     try:
@@ -152,7 +154,7 @@ def plan(settings: DictConfig, folder: Path) -> Plan:
         max_failures=settings.max_failures,
         heartbeat_s=settings.heartbeat_s,
         grace_s=settings.grace_s,
-        preload=("pipelines.tune",),
+        preload=("pipelines.trial", "pipelines.tuned", "training.tuning.plots", "training.tuning.runs"),
     )
 
 

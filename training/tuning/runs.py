@@ -25,7 +25,8 @@ class StudyRuns:
     """The runs of one study.
 
     experiment: MLflow's; artifacts: where a new one keeps its files. study: the run's name and tag. tags: further ones of
-    every run. monitor: what the trials' values are called.
+    every run. figure: what the trials' values are
+    called.
     """
 
     def __init__(
@@ -34,13 +35,13 @@ class StudyRuns:
         experiment: str,
         study: str,
         tags: Mapping[str, str],
-        monitor: str,
+        figure: str,
         artifacts: str | None = None,
     ) -> None:
         self._client = MlflowClient(tracking_uri)
         found = self._client.get_experiment_by_name(experiment)
         self._experiment = found.experiment_id if found else self._client.create_experiment(experiment, artifacts)
-        self._study, self._tags, self._monitor = study, {**tags, STUDY: study}, monitor
+        self._study, self._tags, self._figure = study, {**tags, STUDY: study}, figure
         self._parent = self._open()
 
     def begin(self, trial: FrozenTrial) -> str:
@@ -59,7 +60,7 @@ class StudyRuns:
         if REASON in trial.user_attrs:
             self._client.set_tag(run_id, REASON, trial.user_attrs[REASON])
         if trial.state == TrialState.COMPLETE and trial.value is not None:
-            self._client.log_metric(run_id, self._monitor, trial.value, step=max(trial.intermediate_values, default=0))
+            self._client.log_metric(run_id, self._figure, trial.value, step=max(trial.intermediate_values, default=0))
         self._client.set_terminated(run_id, "KILLED" if killed else _ENDINGS[trial.state])
 
     def settle(self, trials: list[FrozenTrial]) -> None:
@@ -80,7 +81,7 @@ class StudyRuns:
         """End the study's run. status: FINISHED, FAILED or KILLED. best: its value and number are logged. pictures: kept
         with the run."""
         if best is not None and best.value is not None:
-            self._client.log_metric(self._parent, self._monitor, best.value, step=best.number)
+            self._client.log_metric(self._parent, self._figure, best.value, step=best.number)
             self._client.set_tag(self._parent, "best_trial", str(best.number))
         for picture in pictures:
             self._client.log_artifact(self._parent, str(picture))
