@@ -7,6 +7,7 @@ and what became of each variant) and, where int8 was accepted, model.int8.onnx.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ def compare(
     cfg: DictConfig,
     reference: Run,
     exported: Run,
-    scenes: list[LabelledScene],
+    scenes: Sequence[LabelledScene],
     preprocess: Preprocess,
     decision: Thresholds,
 ) -> dict[str, Any]:
@@ -81,7 +82,7 @@ def compare(
 
 
 def variants(
-    cfg: DictConfig, scenes: list[LabelledScene], parity: dict[str, Any], preprocess: Preprocess, decision: Thresholds
+    cfg: DictConfig, scenes: Sequence[LabelledScene], parity: dict[str, Any], preprocess: Preprocess, decision: Thresholds
 ) -> dict[str, Any]:
     """What became of each variant: accepted, refused or not offered, and why."""
     graph, split, classes = Path(cfg.out.export) / MODEL, Path(cfg.data.processed), len(labels(cfg))
@@ -119,12 +120,12 @@ def variants(
     return found
 
 
-def look(scenes: list[LabelledScene], preprocess: Preprocess, decision: Thresholds, run: Run) -> list[Detections]:
+def look(scenes: Sequence[LabelledScene], preprocess: Preprocess, decision: Thresholds, run: Run) -> list[Detections]:
     """What is found on whole scenes, down to the floor."""
     return [detect(scene.image, preprocess, decision, run) for scene in scenes]
 
 
-def map50(found: list[Detections], scenes: list[LabelledScene], classes: int) -> float:
+def map50(found: list[Detections], scenes: Sequence[LabelledScene], classes: int) -> float:
     """mAP at IoU 0.5."""
     return coco_map(found, [scene.truth for scene in scenes], classes, COCO_IOUS[:1])[COCO_IOUS[0]]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -98,7 +99,7 @@ def rival_of(champions: Champions, champion: Champion | None, public_key: Path) 
         return Rival(None, f"the champion's bundle cannot be used: {error.detail}")
 
 
-def validation(cfg: DictConfig) -> list[LabelledScene]:
+def validation(cfg: DictConfig) -> Sequence[LabelledScene]:
     """Labelled validation pictures, evenly taken where there are more than asked for; none where there are no labels."""
     if not cfg.data.labelled:
         return []
@@ -107,7 +108,7 @@ def validation(cfg: DictConfig) -> list[LabelledScene]:
     return [scenes[index] for index in wanted]
 
 
-def quality(cfg: DictConfig, candidate: Bundle, rival: Rival, scenes: list[LabelledScene]) -> Verdict:
+def quality(cfg: DictConfig, candidate: Bundle, rival: Rival, scenes: Sequence[LabelledScene]) -> Verdict:
     """Not worse than the champion on validation pictures, each with its own preprocessing and thresholds."""
     options, accepted = cfg.promotion.quality, cfg.promotion.accept_unmeasured
     champion = rival.bundle
@@ -140,7 +141,7 @@ def quality(cfg: DictConfig, candidate: Bundle, rival: Rival, scenes: list[Label
     return quality_gate(difference, options.margin, options.confidence)
 
 
-def latency(cfg: DictConfig, candidate: Bundle, rival: Rival, scenes: list[LabelledScene]) -> Verdict:
+def latency(cfg: DictConfig, candidate: Bundle, rival: Rival, scenes: Sequence[LabelledScene]) -> Verdict:
     """Seconds a picture, from pixels to boxes, on ONNX Runtime and this machine, in turns with the champion."""
     options = cfg.promotion.latency
     images: list[NDArray[np.uint8]] = [scene.image for scene in scenes[: options.pictures]]
@@ -154,7 +155,7 @@ def latency(cfg: DictConfig, candidate: Bundle, rival: Rival, scenes: list[Label
     return latency_gate(side_by_side(models, images, options.repeats), Budget(options.picture_s, options.ratio))
 
 
-def found_on(bundle: Bundle, scenes: list[LabelledScene], names: list[str]) -> list[Detections]:
+def found_on(bundle: Bundle, scenes: Sequence[LabelledScene], names: list[str]) -> list[Detections]:
     """What a bundle finds on each picture, its classes numbered by `names`."""
     look = look_of(bundle)
     return [renamed(look(scene.image), bundle.manifest.labels, names) for scene in scenes]

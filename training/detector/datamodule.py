@@ -1,11 +1,11 @@
-"""Prepared scenes as Lightning loads them: tiles to train on, whole scenes to validate on.
+"""Prepared scenes as Lightning loads them: tiles or pictures to train on, whole scenes to validate on.
 
-Knows nothing of networks. Decoded scenes stay in memory.
+Knows nothing of networks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,56 +14,102 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
+from safelight.errors import ConfigError, DataError
 from safelight.preprocess import Preprocess
+from training.detector.cache import PictureCache
+from training.detector.photos import PhotoAugment, Photos
 from training.detector.rounds import RoundLoader, Rounds, RoundSampler
-from training.detector.scenes import Augment, LabelledScene, Tiles, read_scenes
+from training.detector.scenes import CACHE_BYTES, Augment, LabelledScene, Scenes, Tiles
+
+TINY = 64
+"""Samples in all up to which starting loader processes costs more than it gains."""
+
+MOST_WORKERS = 8
 
 Batch = tuple[Tensor, list[Tensor], list[Tensor]]
 """Pictures `(B, 3, S, S)`, and for each picture boxes `(M, 4)` xyxy input pixels and classes `(M,)`."""
 
 
 class SceneDataModule(pl.LightningDataModule):
-    """root: folder of the prepared splits. preprocess: the one of training, export and serving. augment: how tiles vary.
-    steps: optimiser steps in all, of `batch_size` tiles each. val_every: of them a round has, by default all. accumulate:
-    backward passes a step. seed: fixes every tile. workers: loader processes."""
+    """root: folder of the prepared splits. preprocess: the one of training, export and serving; its mode says whether tiles
+    or whole pictures are trained on. augment: how they vary, `Augment` for tiles, `PhotoAugment` or None for pictures.
+    steps: optimiser steps in all, of `batch_size` samples each. val_every: of them a round has, by default all. accumulate:
+    backward passes a step. seed: fixes every sample. balance: share of samples below which a class is rare and comes up
+    more often; None for all alike. cache_bytes: of decoded pictures that are kept, all loader processes together, and as
+    much again for validation. workers: loader processes; None for one less than there are processors. pin_memory: for
+    copies to a GPU. Raises ConfigError when these do not go together."""
 
     def __init__(
         self,
         root: str,
         preprocess: Preprocess,
-        augment: Augment,
+        augment: Augment | PhotoAugment | None,
         batch_size: int,
         steps: int,
         seed: int,
-        workers: int = 0,
+        workers: int | None = 0,
         val_every: int | None = None,
         accumulate: int = 1,
+        balance: float | None = None,
+        cache_bytes: int = CACHE_BYTES,
+        pin_memory: bool = False,
     ) -> None:
         super().__init__()
         self.rounds = Rounds(steps, val_every or steps, batch_size, accumulate)
+        wanted = (Augment,) if preprocess.mode == "tiles" else (PhotoAugment, type(None))
+        if not isinstance(augment, wanted):
+            raise ConfigError(
+                f"augment: {type(augment).__name__} does not go with preprocess.mode {preprocess.mode!r}."
+            )
         self._root, self._preprocess, self._augment = Path(root), preprocess, augment
-        self._seed, self._workers = seed, workers
-        self._scenes: dict[str, list[LabelledScene]] = {}
+        self._seed, self._balance = seed, balance
+        self._cache_bytes, self._workers, self._pin_memory = cache_bytes, workers, pin_memory
+        self._scenes: dict[str, Scenes] = {}
 
-    def scenes(self, split: str) -> list[LabelledScene]:
-        """A split's scenes, read once."""
+    def scenes(self, split: str) -> Scenes:
+        """A split's scenes, found once. Raises DataError when there are none."""
         if split not in self._scenes:
-            self._scenes[split] = read_scenes(self._root / split)
+            share = max(1, self.workers()) if split == "train" else 1
+            self._scenes[split] = Scenes(self._root / split, self._cache_bytes // share)
+        if not len(self._scenes[split]):
+            raise DataError(f"The split {split!r} has no pictures. Look at the report of the prepare stage.")
         return self._scenes[split]
+
+    def workers(self) -> int:
+        """Loader processes of each training process: as asked for, or as many as there are processors to spare."""
+        if self._workers is not None:
+            return self._workers
+        if self.rounds.steps * self.rounds.batch_size <= TINY:
+            return 0
+        return min(MOST_WORKERS, max(0, len(os.sched_getaffinity(0)) // self._place()[0] - 1))
 
     def train_dataloader(self) -> RoundLoader:
         """A round of batches; what is in them is fixed by the seed."""
-        samples = self.rounds.steps * self.rounds.batch_size
-        tiles = Tiles(self.scenes("train"), self._preprocess, self._augment, samples, self._seed)
-        sampler = RoundSampler(self.rounds, *self._place())
-        return RoundLoader(tiles, sampler, collate_fn=collate, num_workers=self._workers)
+        workers = self.workers()
+        return RoundLoader(
+            self._stream(),
+            RoundSampler(self.rounds, *self._place()),
+            collate_fn=collate,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=self._pin_memory,
+        )
 
     def val_dataloader(self) -> DataLoader[LabelledScene]:
         """Whole scenes, one at a time; of several processes each takes every n-th."""
         world, rank = self._place()
-        scenes: Sequence[LabelledScene] = self.scenes("val")
+        scenes = self.scenes("val")
         mine: Any = Subset(scenes, range(rank, len(scenes), world))  # type: ignore[arg-type]
         return DataLoader(mine, batch_size=None, collate_fn=_as_it_is)  # type: ignore[arg-type]
+
+    def _stream(self) -> Tiles | Photos:
+        """The numbered samples of the whole training."""
+        scenes, samples = self.scenes("train"), self.rounds.steps * self.rounds.batch_size
+        if isinstance(self._augment, Augment):
+            return Tiles(scenes, self._preprocess, self._augment, samples, self._seed, self._balance)
+        cache = PictureCache(self._cache_bytes // max(1, self.workers()))
+        scenes = Scenes(self._root / "train", cache_bytes=0)  # what is kept is the letterboxed picture
+        return Photos(scenes, self._preprocess, self._augment, samples, self._seed, self._balance, cache)
 
     def _place(self) -> tuple[int, int]:
         """How many processes train together, and which of them this is."""

@@ -61,6 +61,7 @@ class DetectorModule(pl.LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """What of the network learns at this step."""
+        self.detector.schedule(self.trainer.global_step)
         if self._freeze_norm:
             for part in self.detector.modules():
                 if isinstance(part, nn.modules.batchnorm._BatchNorm):

@@ -64,18 +64,17 @@ class RoundSampler(Sampler[list[int]]):
         self._round = epoch
 
     def skip(self, batches: int) -> None:
-        """Leave out the first batches of the next pass: they were seen before an interruption."""
+        """Leave out the first batches: they were seen before an interruption. Holds until it is said otherwise, because a
+        loader with workers begins twice."""
         self._skip = batches
 
     def __iter__(self) -> Iterator[list[int]]:
-        start, self._skip = self._skip, 0
-        return self._batches(self._round, start)
-
-    def _batches(self, number: int, start: int) -> Iterator[list[int]]:
         accumulate, size = self._rounds.accumulate, self._rounds.batch_size
-        for batch in range(start, len(self)):
+        for batch in range(self._skip, len(self)):
             step, part = divmod(batch, accumulate)
-            first = (number * self._rounds.val_every + step) * size + (part * self._world + self._rank) * self._share
+            first = (self._round * self._rounds.val_every + step) * size + (
+                part * self._world + self._rank
+            ) * self._share
             yield list(range(first, first + self._share))
 
 

@@ -6,19 +6,30 @@ in ways that leave aerial imagery aerial imagery: a crown has no up, and light v
 
 from __future__ import annotations
 
+import functools
+import io
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, overload
 
 import numpy as np
 import torch
+from datasets import Image as EncodedImage
 from datasets import load_from_disk
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from safelight.errors import DataError
 from safelight.preprocess import Preprocess, render_view, tile_view, to_tensor
+from training.detector.cache import PictureCache
 from training.detector.metrics import Truth
+from training.detector.order import Order, repeat_factors
+
+CACHE_BYTES = 1 << 28
+"""Of decoded pictures that a reader keeps unless told otherwise: 256 MiB."""
 
 
 @dataclass(frozen=True)
@@ -50,30 +61,82 @@ class Augment:
             raise ValueError(f"expected 0 <= tint < 1 and 0 < min_visible <= 1, got {self.tint} and {self.min_visible}")
 
 
-def read_scenes(folder: Path) -> list[LabelledScene]:
-    """All scenes of a prepared split, decoded. Raises DataError when the split is not there."""
-    if not folder.is_dir():
-        raise DataError(f"Expected a prepared split in {folder}. Run the prepare stage first.")
-    scenes = []
-    for row in load_from_disk(str(folder)):
-        boxes = np.array(row["objects"]["bbox"], np.float32).reshape(-1, 4)
-        boxes[:, 2:] += boxes[:, :2]
-        classes = np.array(row["objects"]["category"], np.int64)
-        size = (int(row["width"]), int(row["height"]))
-        image = np.asarray(row["image"].convert("RGB"))
-        scenes.append(LabelledScene(row["image_id"], image, Truth(boxes, classes, size)))
-    return scenes
+class StoredScene(LabelledScene):
+    """A scene of a prepared split, whose pixels are decoded when they are asked for."""
+
+    def __init__(self, image_id: str, truth: Truth, pixels: Callable[[], NDArray[np.uint8]]) -> None:
+        for name, value in (("image_id", image_id), ("truth", truth), ("_pixels", pixels)):
+            object.__setattr__(self, name, value)
+
+    @property
+    def image(self) -> NDArray[np.uint8]:
+        """`(H, W, 3)` uint8 RGB."""
+        return self._pixels()  # type: ignore[attr-defined,no-any-return]  # set above, past the frozen dataclass
+
+
+class Scenes(Sequence[LabelledScene]):
+    """The scenes of a prepared split in order. Boxes are in memory, pixels are decoded when they are asked for.
+
+    folder: of the split. cache_bytes: of decoded pixels that are kept. Raises DataError when the split is not there.
+    """
+
+    def __init__(self, folder: Path, cache_bytes: int = CACHE_BYTES) -> None:
+        if not folder.is_dir():
+            raise DataError(f"Expected a prepared split in {folder}. Run the prepare stage first.")
+        rows = load_from_disk(str(folder))
+        self._encoded = rows.select_columns(["image"]).cast_column("image", EncodedImage(decode=False))
+        self._scenes = [
+            StoredScene(row["image_id"], _truth(row), functools.partial(self._pixels, number))
+            for number, row in enumerate(rows.remove_columns("image"))
+        ]
+        self.cache = PictureCache(cache_bytes)
+
+    def __len__(self) -> int:
+        return len(self._scenes)
+
+    @overload
+    def __getitem__(self, index: int) -> LabelledScene: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[LabelledScene]: ...
+    def __getitem__(self, index: int | slice) -> LabelledScene | Sequence[LabelledScene]:
+        return self._scenes[index]
+
+    def _pixels(self, number: int) -> NDArray[np.uint8]:
+        return self.cache.get(number, functools.partial(self._decoded, number))
+
+    def _decoded(self, number: int) -> NDArray[np.uint8]:
+        with Image.open(io.BytesIO(self._encoded[number]["image"]["bytes"])) as image:
+            return np.asarray(image.convert("RGB"))
+
+
+def read_scenes(folder: Path) -> Scenes:
+    """The scenes of a prepared split. Raises DataError when the split is not there."""
+    return Scenes(folder)
+
+
+def _truth(row: dict[str, Any]) -> Truth:
+    boxes = np.array(row["objects"]["bbox"], np.float32).reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2]
+    return Truth(boxes, np.array(row["objects"]["category"], np.int64), (int(row["width"]), int(row["height"])))
 
 
 class Tiles(Dataset[tuple[Tensor, Tensor, Tensor]]):
-    """`samples` augmented tiles of the scenes: picture `(3, S, S)` float32, boxes `(M, 4)` xyxy input pixels, classes `(M,)`.
+    """An endless stream of augmented tiles: picture `(3, S, S)` float32, boxes `(M, 4)` xyxy input pixels, classes `(M,)`.
 
-    The overlapping tiles of `preprocess` are visited in a new order each round, each moved and scaled at random. Sample i
-    depends on `seed` and i alone, not on what was asked before or by which worker.
+    The overlapping tiles of `preprocess` are visited in a new order each pass, each moved and scaled at random. Sample i
+    depends on `seed` and i alone, not on what was asked before or by which worker. samples: its length, as iteration sees
+    it. balance: tiles with a class that fewer tiles than this share have are visited more often (order.py); None for all
+    alike.
     """
 
     def __init__(
-        self, scenes: list[LabelledScene], preprocess: Preprocess, augment: Augment, samples: int, seed: int
+        self,
+        scenes: Sequence[LabelledScene],
+        preprocess: Preprocess,
+        augment: Augment,
+        samples: int,
+        seed: int,
+        balance: float | None = None,
     ) -> None:
         if preprocess.tile is None:
             raise ValueError(f"preprocess: expected mode 'tiles' to train on tiles, got {preprocess.mode!r}")
@@ -88,19 +151,29 @@ class Tiles(Dataset[tuple[Tensor, Tensor, Tensor]]):
             for index, scene in enumerate(scenes)
             for view in preprocess.views(scene.truth.image_size)
         ]
+        self._order = Order(len(self._places), seed, None if balance is None else self._repeats(preprocess, balance))
 
     def __len__(self) -> int:
         return self._samples
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
-        round_, place = divmod(index, len(self._places))
-        order = np.random.default_rng([self._seed, 0, round_]).permutation(len(self._places))
+        if not 0 <= index < self._samples:
+            raise IndexError(f"expected a sample below {self._samples}, got {index}")
         rng = np.random.default_rng([self._seed, 1, index])
-        scene, x, y = self._places[order[place]]
+        scene, x, y = self._places[self._order.place(index)]
         pixels, boxes, classes = self._cut(self._scenes[scene], x, y, rng)
         pixels, boxes = turn(pixels, boxes, int(rng.integers(8)))
         lit = self._relight(pixels, rng)
         return torch.from_numpy(lit), torch.from_numpy(boxes), torch.from_numpy(classes)
+
+    def _repeats(self, preprocess: Preprocess, threshold: float) -> NDArray[np.float64]:
+        """How often each tile is to be visited."""
+        classes = []
+        for scene in self._scenes:
+            for view in preprocess.views(scene.truth.image_size):
+                _, visible = clip(view.from_image(scene.truth.boxes), self._side)
+                classes.append(scene.truth.class_ids[visible >= self._augment.min_visible])
+        return repeat_factors(classes, threshold)
 
     def _cut(
         self, scene: LabelledScene, x: int, y: int, rng: np.random.Generator
