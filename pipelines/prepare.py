@@ -35,6 +35,11 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 @stage("train")
 def main(cfg: DictConfig) -> None:
+    """Prepare `cfg.data`."""
+    prepare(cfg)
+
+
+def prepare(cfg: DictConfig) -> None:
     """Prepare `cfg.data`: list its records, check them, part them into splits, write splits and report."""
     console = Console(soft_wrap=True)
     if not cfg.data.labelled:

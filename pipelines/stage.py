@@ -20,6 +20,7 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
+from pipelines.slices import part
 from pipelines.sweep import job_folder, keep_apart
 from safelight.errors import ConfigError, SafelightError
 
@@ -32,6 +33,7 @@ TARGETS = frozenset(
         "safelight.preprocess.Preprocess",
         "training.detector.datamodule.SceneDataModule",
         "training.detector.module.DetectorModule",
+        "training.detector.photos.PhotoAugment",
         "training.detector.scenes.Augment",
         "training.detector.yolov3_tiny.LossWeights",
         "training.detector.yolov3_tiny.pretrained",
@@ -54,17 +56,17 @@ def stage(config_name: str) -> Callable[[Stage], Callable[..., None]]:
     def decorate(function: Stage) -> Callable[..., None]:
         @functools.wraps(function)
         def timed(cfg: DictConfig) -> None:
-            started = time.monotonic()
+            started, name = time.monotonic(), Path(inspect.getfile(function)).stem
             job = job_folder()
             if job is not None:
                 keep_apart(cfg, job)
             try:
-                function(cfg)
+                function(part(cfg, name))
             except SafelightError as error:
                 if job is not None:
                     raise  # Hydra goes on with the other jobs
                 sys.exit(f"error: {error.title}: {error.detail}")
-            _record_seconds(cfg, Path(inspect.getfile(function)).stem, time.monotonic() - started)
+            _record_seconds(cfg, name, time.monotonic() - started)
 
         command: Callable[..., None] = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(
             timed

@@ -40,7 +40,7 @@ def nodes(value):
 def test_every_file_is_known():
     files = [path for path in CONF.rglob("*.yaml") if path.parent.name != "serving"]
     assert len(files) == len(PRIMARY) + 1 + sum(len(choices) for choices in GROUPS.values())
-    assert len(files) == 21
+    assert len(files) == 30
     assert all(isinstance(yaml.safe_load(path.read_text()) or {}, dict) for path in files)
 
 
@@ -48,7 +48,7 @@ def test_every_file_is_known():
 def test_every_stage_composes(primary, debug):
     cfg = composed(primary, f"debug={debug}")
     OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-    assert cfg.paths.outputs == ("outputs/fast" if debug == "fast" else "outputs")
+    assert cfg.paths.outputs == ("outputs" if debug == "none" else "outputs/fast")
 
 
 @pytest.mark.parametrize(("group", "choice"), [(g, c) for g, cs in GROUPS.items() for c in cs])

@@ -37,7 +37,7 @@ class SceneDataModule(pl.LightningDataModule):
     backward passes a step. seed: fixes every sample. balance: share of samples below which a class is rare and comes up
     more often; None for all alike. cache_bytes: of decoded pictures that are kept, all loader processes together, and as
     much again for validation. workers: loader processes; None for one less than there are processors. pin_memory: for
-    copies to a GPU. Raises ConfigError when these do not go together."""
+    copies to a GPU. one_batch: see `RoundSampler`. Raises ConfigError when these do not go together."""
 
     def __init__(
         self,
@@ -53,6 +53,7 @@ class SceneDataModule(pl.LightningDataModule):
         balance: float | None = None,
         cache_bytes: int = CACHE_BYTES,
         pin_memory: bool = False,
+        one_batch: bool = False,
     ) -> None:
         super().__init__()
         self.rounds = Rounds(steps, val_every or steps, batch_size, accumulate)
@@ -64,6 +65,7 @@ class SceneDataModule(pl.LightningDataModule):
         self._root, self._preprocess, self._augment = Path(root), preprocess, augment
         self._seed, self._balance = seed, balance
         self._cache_bytes, self._workers, self._pin_memory = cache_bytes, workers, pin_memory
+        self._one_batch = one_batch
         self._scenes: dict[str, Scenes] = {}
 
     def scenes(self, split: str) -> Scenes:
@@ -88,7 +90,7 @@ class SceneDataModule(pl.LightningDataModule):
         workers = self.workers()
         return RoundLoader(
             self._stream(),
-            RoundSampler(self.rounds, *self._place()),
+            RoundSampler(self.rounds, *self._place(), one_batch=self._one_batch),
             collate_fn=collate,
             num_workers=workers,
             persistent_workers=workers > 0,

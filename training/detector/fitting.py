@@ -96,7 +96,8 @@ def fit(
     started = time.monotonic()
     trainer.fit(module, datamodule=data, ckpt_path=resume_from, weights_only=True)
     seconds = time.monotonic() - started
-    module.load_state_dict(best.weights())
+    if best.step:  # without a validation the last weights are all there is
+        module.load_state_dict(best.weights())
     return Fitted(
         best.score,
         best.step,

@@ -49,10 +49,11 @@ class Rounds:
 
 
 class RoundSampler(Sampler[list[int]]):
-    """The sample numbers of one round for process `rank` of `world`, one list a backward pass."""
+    """The sample numbers of one round for process `rank` of `world`, one list a backward pass. one_batch: those of step 0
+    at every step, to see whether a network can learn them."""
 
-    def __init__(self, rounds: Rounds, world: int = 1, rank: int = 0) -> None:
-        self._rounds, self._world, self._rank = rounds, world, rank
+    def __init__(self, rounds: Rounds, world: int = 1, rank: int = 0, *, one_batch: bool = False) -> None:
+        self._rounds, self._world, self._rank, self._one_batch = rounds, world, rank, one_batch
         self._share = rounds.share(world)
         self._round, self._skip = 0, 0
 
@@ -72,9 +73,8 @@ class RoundSampler(Sampler[list[int]]):
         accumulate, size = self._rounds.accumulate, self._rounds.batch_size
         for batch in range(self._skip, len(self)):
             step, part = divmod(batch, accumulate)
-            first = (self._round * self._rounds.val_every + step) * size + (
-                part * self._world + self._rank
-            ) * self._share
+            whole = 0 if self._one_batch else (self._round * self._rounds.val_every + step) * size
+            first = whole + (part * self._world + self._rank) * self._share
             yield list(range(first, first + self._share))
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mlflow.entities import Metric, Param
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 _PARAMS_A_CALL = 100
@@ -24,16 +25,22 @@ class RunLog:
         self._client, self._run_id = MlflowClient(tracking_uri), run_id
         self._logged: set[tuple[str, int]] | None = None
 
+    def reopen(self) -> bool:
+        """Mark an interrupted run as running again. False when the server does not know it, or it was deleted."""
+        try:
+            if self._client.get_run(self._run_id).info.lifecycle_stage != "active":
+                return False
+            self._client.update_run(self._run_id, status="RUNNING")
+        except MlflowException:
+            return False
+        return True
+
     def settings(self, values: Mapping[str, Any]) -> None:
         """Log nested values as parameters, `data/name`; a run's parameters never change, so known ones are left out."""
         known = self._client.get_run(self._run_id).data.params
         fresh = [Param(key, value[:_LONGEST_PARAM]) for key, value in _flat(values) if key not in known]
         for start in range(0, len(fresh), _PARAMS_A_CALL):
             self._client.log_batch(self._run_id, params=fresh[start : start + _PARAMS_A_CALL])
-
-    def tag(self, key: str, value: str) -> None:
-        """Mark the run."""
-        self._client.set_tag(self._run_id, key, value)
 
     def figures(self, values: Mapping[str, float]) -> None:
         """Log figures of the run as a whole."""
