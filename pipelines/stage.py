@@ -35,6 +35,9 @@ TARGETS = frozenset(
         "training.detector.module.DetectorModule",
         "training.detector.photos.PhotoAugment",
         "training.detector.scenes.Augment",
+        "training.detector.hf.Backbone",
+        "training.detector.hf.Lora",
+        "training.detector.hf.pretrained",
         "training.detector.yolov3_tiny.LossWeights",
         "training.detector.yolov3_tiny.pretrained",
     }
