@@ -49,8 +49,11 @@ _CODE = ("conf", "pipelines", "safelight", "training", "requirements.lock")
 Stage = Callable[[DictConfig], None]
 
 
-def stage(config_name: str) -> Callable[[Stage], Callable[..., None]]:
+def stage(config_name: str, before: Stage | None = None) -> Callable[[Stage], Callable[..., None]]:
     """Turn a function of the configuration into a command. Called with a configuration, it runs on that one instead.
+
+    The function is given the part of the configuration that pipelines/slices.py lists for it; `before`, which runs first,
+    is given all of it.
 
     An expected error (SafelightError) ends it with its sentence and exit status 1, without a traceback. As one job of
     several (`-m`) it writes into a folder of its own.
@@ -64,6 +67,8 @@ def stage(config_name: str) -> Callable[[Stage], Callable[..., None]]:
             if job is not None:
                 keep_apart(cfg, job)
             try:
+                if before is not None:
+                    before(cfg)
                 function(part(cfg, name))
             except SafelightError as error:
                 if job is not None:

@@ -16,8 +16,8 @@ import pytorch_lightning as pl
 from omegaconf import DictConfig
 from rich.console import Console
 
+from pipelines import prepare
 from pipelines.models import base_detector, read_json
-from pipelines.prepare import prepare
 from pipelines.stage import build, git_commit, plain, stage, write_json
 from safelight.errors import ConfigError
 from training.detector.debugging import LearnsByHeart, Profiled
@@ -48,18 +48,27 @@ RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
 """Where Lightning, torchrun and SLURM tell a process which of several it is."""
 
 
-@stage("train")
+def prepared(cfg: DictConfig) -> None:
+    """Prepare the data, if nobody has: then a folder of one's own is trained on with one command."""
+    if first_process() and cfg.data.labelled and not (Path(cfg.data.processed) / "report.json").is_file():
+        prepare.main(cfg)
+
+
+def first_process() -> bool:
+    """Whether this is the only process, or the first of several that train together: it tells and writes."""
+    return all(os.environ.get(name, "0") == "0" for name in RANKS)
+
+
+@stage("train", before=prepared)
 def main(cfg: DictConfig) -> None:
     """Load the base weights, fit if asked to, keep the best weights and how they came about."""
     console = Console(soft_wrap=True, highlight=False)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
-    first = all(os.environ.get(name, "0") == "0" for name in RANKS)
-    if first and cfg.data.labelled and not (Path(cfg.data.processed) / "report.json").is_file():
-        prepare(cfg)
+    first = first_process()
     fresh = beginning(cfg, console if first else None)
     unfinished = Unfinished(Path(cfg.out.checkpoints), identity(cfg, fresh) if cfg.fit else {})
     start = unfinished.start(str(cfg.resume)) if cfg.fit else Start()
-    if not first:  # one of several processes that train together: the first one tells and writes
+    if not first:
         fitted(cfg, fresh, None, start=start, resumable=True)
         return
     if start.said:
