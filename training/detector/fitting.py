@@ -20,7 +20,7 @@ from pytorch_lightning.callbacks import EarlyStopping, EMAWeightAveraging, TQDMP
 from safelight.errors import ConfigError
 from training.detector.datamodule import SceneDataModule
 from training.detector.history import History, Row
-from training.detector.keeping import Best, Resumable
+from training.detector.keeping import Best, PlainCheckpointIO, Resumable
 from training.detector.module import MONITOR, DetectorModule
 from training.detector.watching import Finite, LoaderWait, Seeded
 
@@ -90,6 +90,7 @@ def fit(
             enable_checkpointing=False,
             enable_progress_bar=progress,
             profiler=wait,
+            plugins=[PlainCheckpointIO()],
         )
     except MisconfigurationException as error:
         raise ConfigError(f"trainer: {error}") from None

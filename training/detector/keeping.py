@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
+from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning.callbacks import WeightAveraging
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -99,6 +101,15 @@ class Resumable(pl.Callback):
         if trainer.is_global_zero:
             settle(scratch, self._folder / RESUME)
         trainer.strategy.barrier()
+
+
+class PlainCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint where it is told to, in one go: no copy in memory or in the system's folder for temporary files,
+    where a kill would leave it. `Resumable` moves it into its place."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """See `TorchCheckpointIO`."""
+        torch.save(checkpoint, path)
 
 
 def settle(scratch: Path, path: Path) -> None:

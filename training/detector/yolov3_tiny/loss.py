@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from training.detector.processes import shared_count
 from training.detector.yolov3_tiny.network import STRIDES, decode_boxes
 
 
@@ -77,7 +78,8 @@ def detection_loss(
         truth = F.one_hot(kind[found.target], raw.shape[-1] - 5).float()
         class_ = class_ + F.binary_cross_entropy_with_logits(raw[index][:, 5:], truth, reduction="sum")
         cells += len(iou)
-    terms = {"box": box / max(cells, 1), "objectness": objectness / max(cells, 1), "classes": class_ / max(cells, 1)}
+    count = shared_count(cells, device)
+    terms = {"box": box / count, "objectness": objectness / count, "classes": class_ / count}
     total = sum((getattr(weights, name) * term for name, term in terms.items()), zero)
     return {"loss": total, **{name: term.detach() for name, term in terms.items()}}
 
