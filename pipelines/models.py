@@ -36,7 +36,11 @@ def labels(cfg: DictConfig) -> list[str]:
 def base_detector(cfg: DictConfig) -> Detector:
     """The detector of the configuration with its base weights, ready to be trained or, as it is, to be exported."""
     built: Detector = build(
-        cfg.model.detector, labels=labels(cfg), keep_heads=not cfg.fit, box_sizes=box_sizes(cfg) if cfg.fit else None
+        cfg.model.detector,
+        labels=labels(cfg),
+        input_size=cfg.model.preprocess.input_size,
+        keep_heads=not cfg.fit,
+        box_sizes=box_sizes(cfg) if cfg.fit else None,
     )
     return built
 

@@ -142,7 +142,7 @@ def fitted(
     return fit(
         module,
         data,
-        functools.partial(build, cfg.trainer),
+        functools.partial(build, cfg.trainer, max_steps=cfg.steps, accumulate_grad_batches=cfg.accumulate),
         Path(cfg.out.checkpoints),
         seed=cfg.seed,
         ema_decay=cfg.ema_decay,

@@ -40,7 +40,7 @@ def nodes(value):
 def test_every_file_is_known():
     files = [path for path in CONF.rglob("*.yaml") if path.parent.name != "serving"]
     assert len(files) == len(PRIMARY) + 1 + sum(len(choices) for choices in GROUPS.values())
-    assert len(files) == 41
+    assert len(files) == 43
     assert all(isinstance(yaml.safe_load(path.read_text()) or {}, dict) for path in files)
 
 
@@ -75,3 +75,10 @@ def test_debug_touches_nothing_real(experiment):
 def test_serving_settings_build_nothing():
     for path in (CONF / "serving").rglob("*.yaml"):
         assert "_target_" not in path.read_text()
+
+
+@pytest.mark.parametrize("group", ["augment", "experiment", "export", "model", "trainer"])
+def test_files_that_dvc_changes_stand_alone(group):
+    """`dvc exp run -S FILE:KEY=VALUE` resolves whatever a file refers to, and knows that file only."""
+    for path in (CONF / group).glob("*.yaml"):
+        assert "${" not in path.read_text(), path

@@ -47,3 +47,8 @@ def test_nothing_there_is_said_so(tmp_path):
 def test_anchors_need_boxes_to_be_fitted_to(tmp_path):
     with pytest.raises(ConfigError, match="at least 6 training boxes, got 0"):
         pretrained(["a"], str(tmp_path / "none"), "auto", keep_heads=False)
+
+
+def test_an_input_that_the_cells_do_not_divide_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="multiple of 32 pixels, got 300"):
+        pretrained(["a"], str(tmp_path / "none"), "auto", keep_heads=True, input_size=300)

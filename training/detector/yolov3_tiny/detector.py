@@ -77,6 +77,7 @@ def pretrained(
     anchors: Anchors | Literal["auto"],
     *,
     keep_heads: bool,
+    input_size: int = 416,
     box_sizes: NDArray[np.float32] | None = None,
     grid_scale: float = 1.0,
     max_ratio: float = 3.0,
@@ -85,8 +86,11 @@ def pretrained(
     """The detector with the authors' COCO weights from the file at `path`; the output convolutions only if `keep_heads`.
 
     anchors: `auto` fits them to `box_sizes` `(N, 2)`, widths and heights of the training boxes in input pixels.
-    Raises WeightsError on a file that is not theirs, ConfigError when there is nothing to fit anchors to.
+    Raises WeightsError on a file that is not theirs, ConfigError when there is nothing to fit anchors to, or when the
+    input's side is no multiple of the coarsest cells.
     """
+    if input_size % STRIDES[-1]:
+        raise ConfigError(f"input_size: expected a multiple of {STRIDES[-1]} pixels, got {input_size}.")
     if anchors == "auto":
         if box_sizes is None or len(box_sizes) < len(STRIDES) * PER_HEAD:
             count = 0 if box_sizes is None else len(box_sizes)
