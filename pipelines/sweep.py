@@ -1,6 +1,6 @@
 """A grid of jobs (`python -m pipelines.NAME -m key=a,b`): a folder for each, and a table of what came of them.
 
-Hydra starts the jobs, here or on a cluster. Knows nothing of what a job does but the figures in its run.json.
+Hydra starts the jobs, here or on a cluster. Knows nothing of what a job does but the figures in its summary.json.
 """
 
 from __future__ import annotations
@@ -60,23 +60,25 @@ class Summary(Callback):  # type: ignore[misc]  # Hydra has no types
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows(rows)
-        table = Table(title=f"{len(rows)} jobs in {folder}", title_justify="left")
+        console = Console(soft_wrap=True, highlight=False)
+        console.print(f"{len(rows)} jobs in {folder}")
+        table = Table()
         for column in columns:
             table.add_column(column)
         for row in rows:
             table.add_row(*(_said(row.get(column)) for column in columns))
-        Console().print(table)
+        console.print(table)
 
 
 def summarise(folder: Path) -> list[dict[str, Any]]:
-    """A row a job: its number, how it ended, the overrides in which jobs differ, and the figures of its run.json."""
+    """A row a job: its number, how it ended, the overrides in which jobs differ, and the figures of its summary.json."""
     jobs = {path.parent: json.loads(path.read_text()) for path in folder.glob(f"*/{JOB}")}
     common = set.intersection(*(set(told["overrides"]) for told in jobs.values())) if len(jobs) > 1 else set()
     rows = []
     for job, told in sorted(jobs.items(), key=lambda item: (len(item[0].name), item[0].name)):
         row: dict[str, Any] = {"job": job.name, "status": told["status"]}
         row |= dict(text.lstrip("+").split("=", 1) for text in told["overrides"] if text not in common and "=" in text)
-        for result in sorted(job.glob("train/*/run.json")):
+        for result in sorted(job.glob("train/*/summary.json")):
             figures = json.loads(result.read_text())
             row |= {key: value for key, value in figures.items() if isinstance(value, float | int)}
         rows.append(row)

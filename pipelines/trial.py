@@ -18,9 +18,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pipelines.models import base_detector
 from pipelines.stage import CONF, plain
-from pipelines.train import fitted
+from pipelines.train import beginning, fitted
 from safelight.errors import ConfigError
 from training.detector.history import write_history
 from training.detector.module import MONITOR
@@ -40,7 +39,7 @@ def run(task: Task, report: Report, overrides: Sequence[str]) -> float:
     log = RunLog(cfg.tracking.uri, task.run_id)
     log.settings(plain(cfg))
     try:
-        done = fitted(cfg, base_detector(cfg), log, callbacks=[ReportValidation(MONITOR, report)])
+        done = fitted(cfg, beginning(cfg, None), log, callbacks=[ReportValidation(MONITOR, report)])
     finally:
         shutil.rmtree(checkpoints, ignore_errors=True)
     write_history(done.history, task.folder / "history.csv")

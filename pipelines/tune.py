@@ -10,7 +10,7 @@ import functools
 import os
 import re
 import signal
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,11 @@ from rich.console import Console
 
 from pipelines import trial
 from pipelines.models import read_json
+from pipelines.prepare import prepare
 from pipelines.stage import build, git_commit, plain, stage
+from pipelines.train import DECIDING, NOT_DECIDING
 from pipelines.tuned import Found, check_free, given, write_experiment
-from safelight.errors import ConfigError, DataError
+from safelight.errors import ConfigError
 from training.detector.module import MONITOR
 from training.tuning.crew import Crew, Plan
 from training.tuning.plots import ENOUGH, draw_history, draw_importances, draw_slices, importances
@@ -33,7 +35,7 @@ from training.tuning.space import Choice, Space, describe_space, parse_space
 from training.tuning.study import REASON, begun, make_pruner, open_storage, open_study
 from training.tuning.table import best_of, state_of, write_trials
 
-COMPARED = ("data", "model", "datamodule", "module", "trainer", "ema_decay", "seed", "steps", "val_every", "accumulate")
+COMPARED = (*DECIDING, "patience", "ema_decay", "warm_start")
 """Parts of the configuration that a study's trials share. Taken up again with another one, it is refused."""
 
 _FIXED = ("paths", "out", "tracking", "tune", "name", "data", "fit", "about", "hydra", "debug", "experiment")
@@ -47,10 +49,12 @@ def main(cfg: DictConfig) -> None:
     settings, folder = cfg.tune, Path(cfg.tune.folder)
     overrides, experiment = called()
     space = parse_space(plain(settings.space))
-    of_trials = overrides if settings.steps is None else [*overrides, f"steps={settings.steps}"]
+    of_trials = [*overrides, *shares(cfg)]
     base = checked(cfg, space, of_trials)
     saved = Path(settings.experiments) / f"{settings.save_as or f'{experiment}_tuned'}.yaml"
     check_free(saved, settings.study)
+    if not (Path(base.data.processed) / "report.json").is_file():
+        prepare(base)
     storage = open_storage(settings.storage, settings.heartbeat_s, settings.grace_s)
     study = open_study(storage, settings.study, setup(base, space), pruner(settings, base.steps), maximise=True)
     tags = {"git_commit": git_commit(), "data": cfg.data.name}
@@ -87,22 +91,14 @@ def called() -> tuple[list[str], str]:
 
 
 def checked(cfg: DictConfig, space: Space, overrides: Sequence[str]) -> DictConfig:
-    """The configuration that trials share. Raises ConfigError or DataError on whatever would make every trial fail."""
+    """The configuration that trials share. Raises ConfigError on whatever would make every trial fail."""
     base = trial.composed(overrides)
     if not base.fit:
         raise ConfigError(f"{cfg.name} is imported as it is (fit: false): there is nothing to search for.")
     if not re.fullmatch(r"[\w.-]+", str(cfg.tune.study)):
         raise ConfigError("Expected tune.study to be a name of letters, digits, '.', '-' and '_'.")
-    if cfg.tune.trials < 0 or cfg.tune.workers < 1 or cfg.tune.max_failures < 1:
-        raise ConfigError("Expected tune.trials of at least 0, tune.workers and tune.max_failures of at least 1.")
-    for split in ("train", "val"):
-        if not (Path(base.data.processed) / split).is_dir():
-            raise DataError(f"Expected a prepared split {split} in {base.data.processed}. Run the prepare stage first.")
     check_space(space, base, overrides)
-    try:
-        build(base.datamodule, preprocess=build(base.model.preprocess))
-    except ValueError as error:
-        raise ConfigError(f"datamodule: {error}") from None
+    build(base.datamodule, preprocess=build(base.model.preprocess))
     return base
 
 
@@ -127,12 +123,16 @@ def check_space(space: Space, base: DictConfig, overrides: Sequence[str]) -> Non
 
 def setup(base: DictConfig, space: Space) -> dict[str, Any]:
     """What all trials have in common, by part."""
-    shared = plain(base)
-    digests = {
-        name: split["sha256"] for name, split in read_json(Path(base.data.processed) / "report.json")["splits"].items()
-    }
-    common = {key: shared[key] for key in COMPARED if key in shared}
+    shared = _without(plain(base), NOT_DECIDING)
+    splits = read_json(Path(base.data.processed) / "report.json")["splits"]
+    digests = {name: splits[name]["sha256"] for name in ("train", "val")}
+    common = {key: shared[key] for key in COMPARED}
     return {**common, "prepared data": digests, "search space": describe_space(space), "monitored figure": MONITOR}
+
+
+def _without(values: dict[str, Any], paths: Collection[str], prefix: str = "") -> dict[str, Any]:
+    kept = {key: value for key, value in values.items() if f"{prefix}{key}" not in paths}
+    return {k: _without(v, paths, f"{prefix}{k}.") if isinstance(v, dict) else v for k, v in kept.items()}
 
 
 def pruner(settings: DictConfig, steps: int) -> Any:
@@ -141,13 +141,27 @@ def pruner(settings: DictConfig, steps: int) -> Any:
     return make_pruner(chosen.kind, chosen.startup_trials, chosen.warmup_steps, steps)
 
 
+def shares(cfg: DictConfig) -> list[str]:
+    """What a trial is told beyond the command line: its steps, and its share of the processors for loading."""
+    if cfg.tune.trials < 0 or cfg.tune.workers < 1 or cfg.tune.max_failures < 1:
+        raise ConfigError("Expected tune.trials of at least 0, tune.workers and tune.max_failures of at least 1.")
+    steps = [] if cfg.tune.steps is None else [f"steps={cfg.tune.steps}"]
+    own = cfg.datamodule.workers is None
+    return [*steps, *([f"datamodule.workers={threads(cfg.tune) - 1}"] if own else [])]
+
+
+def threads(settings: DictConfig) -> int:
+    """Of torch in each worker."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return int(settings.threads or max(1, cores // settings.workers))
+
+
 def plan(settings: DictConfig, folder: Path) -> Plan:
     """See `Plan`."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return Plan(
         target=settings.trials,
         workers=settings.workers,
-        threads=settings.threads or max(1, cores // settings.workers),
+        threads=threads(settings),
         seed=settings.seed,
         startup_trials=settings.startup_trials,
         folder=folder,

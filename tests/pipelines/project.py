@@ -39,6 +39,7 @@ def make_project(folder: Path) -> list[str]:
         "steps=4",
         "val_every=2",
         "log_every=1",
+        "datamodule.workers=0",
     ]
 
 
