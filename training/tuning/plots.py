@@ -1,6 +1,7 @@
 """Pictures of a study: how the best value came about, what mattered, and where the good values lie.
 
-Knows nothing of what the parameters do. A trial that was pruned is drawn at the last value it reported, hollow.
+Knows nothing of what the parameters do. In the history, a trial that was pruned is drawn hollow, at the last
+value it reported.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from training.tuning.table import best_of
 ENOUGH = 10
 """Complete trials under which importances would be guesses."""
 
-_BLUE, _ORANGE, _GREY = "#2b6cb0", "#dd6b20", "#a0aec0"
+_BLUE, _ORANGE, _GREY, _RED = "#2b6cb0", "#dd6b20", "#a0aec0", "#c53030"
 _DPI = 130
 
 
@@ -43,12 +44,11 @@ def draw_history(trials: Sequence[FrozenTrial], monitor: str, path: Path) -> Non
         lasts = [_last_value(trial) for trial in pruned]
         axes.scatter([t.number for t in pruned], lasts, facecolors="none", edgecolors=_GREY, s=28, label="pruned")
     if failed:
-        axes.plot(
-            failed, [0.0] * len(failed), "x", color="#c53030", transform=axes.get_xaxis_transform(), label="failed"
-        )
+        bottom = axes.get_xaxis_transform()
+        axes.plot(failed, [0.03] * len(failed), "x", color=_RED, label="failed or killed", transform=bottom)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _finish(axes, "trial", monitor)
-    axes.legend(frameon=False, fontsize=9)
+    axes.legend(frameon=False, fontsize=9, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     figure.savefig(path, dpi=_DPI)
 
 
@@ -71,14 +71,14 @@ def draw_importances(shares: dict[str, float], trials: int, path: Path) -> None:
     names = list(reversed(shares))
     bars = axes.barh(names, [shares[name] for name in names], color=_BLUE, height=0.6)
     axes.bar_label(bars, fmt="%.2f", padding=3, fontsize=9)
-    axes.set_xlim(0, max(shares.values()) * 1.12)
+    axes.set_xlim(0, (max(shares.values()) or 1.0) * 1.12)
     _finish(axes, f"share of the variance explained (fANOVA, {trials} complete trials)", "")
     axes.grid(axis="y", visible=False)
     figure.savefig(path, dpi=_DPI)
 
 
 def draw_slices(trials: Sequence[FrozenTrial], space: Space, monitor: str, path: Path) -> None:
-    """The value against each parameter in turn, later trials darker, the best one circled."""
+    """The value of complete trials against each parameter in turn, later ones darker, the best one circled."""
     names = list(space)
     columns = min(3, len(names))
     rows = math.ceil(len(names) / columns)
@@ -91,11 +91,7 @@ def draw_slices(trials: Sequence[FrozenTrial], space: Space, monitor: str, path:
             continue
         name = names[index]
         shown = [t for t in trials if name in t.params and t.state == TrialState.COMPLETE]
-        pruned = [t for t in trials if name in t.params and t.state == TrialState.PRUNED and t.intermediate_values]
         place = _scale(axes, space[name])
-        if pruned:
-            lasts = [_last_value(t) for t in pruned]
-            axes.scatter([place(t.params[name]) for t in pruned], lasts, facecolors="none", edgecolors=_GREY, s=24)
         axes.scatter(
             [place(t.params[name]) for t in shown],
             [t.value or 0.0 for t in shown],

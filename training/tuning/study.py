@@ -50,15 +50,14 @@ def open_storage(url: str, heartbeat_s: int, grace_s: int) -> RDBStorage:
     """
     if not 0 < heartbeat_s < grace_s:
         raise ConfigError(f"Expected 0 < tune.heartbeat_s < tune.grace_s, got {heartbeat_s} and {grace_s}.")
-    arguments: dict[str, Any] = {}
-    if url.startswith("sqlite:///"):
-        Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-        arguments["connect_args"] = {"timeout": _BUSY_S}
+    arguments: dict[str, Any] = {"connect_args": {"timeout": _BUSY_S}} if url.startswith("sqlite:///") else {}
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with _experiments():
         try:
+            if arguments:
+                Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
             return RDBStorage(url, arguments, heartbeat_interval=heartbeat_s, grace_period=grace_s)
-        except (SQLAlchemyError, ImportError, ValueError, RuntimeError) as error:
+        except (SQLAlchemyError, ImportError, OSError, ValueError, RuntimeError) as error:
             raise ConfigError(
                 f"The database in tune.storage cannot be opened ({type(error).__name__}). "
                 "Expected an address like sqlite:///FILE or postgresql://USER@HOST/NAME."
