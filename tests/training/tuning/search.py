@@ -52,10 +52,11 @@ def search(
     pruner: str = "none",
     grace_s: int = 2,
     tracked: bool = True,
+    address: str | None = None,
     told: Callable[[FrozenTrial], None] = lambda _: None,
 ) -> Study:
     """Run or go on with the study in a folder."""
-    storage = open_storage(f"sqlite:///{folder / 'study.db'}", heartbeat_s=1, grace_s=grace_s)
+    storage = open_storage(address or f"sqlite:///{folder / 'study.db'}", heartbeat_s=1, grace_s=grace_s)
     study = open_study(storage, "toy", {"space": "x"}, make_pruner(pruner, 2, 0, 3), maximise=True)
     runs = StudyRuns(tracking(folder), "tests", "toy", {}, "value", str(folder / "artifacts")) if tracked else None
     plan = Plan(

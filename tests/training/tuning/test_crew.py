@@ -14,6 +14,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 from optuna.trial import TrialState
 
+from tests.training.registry.postgresql_server import PostgresqlServer
 from tests.training.tuning import jobs
 from tests.training.tuning.search import search, tracking
 from training.tuning.crew import StudyFailed
@@ -181,3 +182,15 @@ def test_two_searches_share_a_study_and_run_no_trial_too_many(tracked):
     thread.join()
     assert sum(state == "complete" for state in states(study)) == 9
     assert set(states(study)) <= {"complete", "surplus"}
+
+
+@pytest.mark.postgresql
+def test_a_database_server_keeps_studies_too(tmp_path):
+    server = PostgresqlServer()
+    try:
+        job = functools.partial(jobs.killed_once, marker=tmp_path / "marker")
+        search(tmp_path, job, 2, 2, tracked=False, address=server.address)
+        study = search(tmp_path, jobs.parabola, 4, tracked=False, address=server.address)
+        assert sorted(states(study)) == ["complete"] * 4 + ["killed"]
+    finally:
+        server.stop()
