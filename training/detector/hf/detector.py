@@ -20,6 +20,7 @@ from training.detector.hf.backbone import Backbone, freeze, rest_frozen_norms
 from training.detector.hf.checkpoint import Scaling, Source
 from training.detector.hf.names import SOFTMAX, backbone_of, backbone_parameters
 from training.detector.hf.outputs import class_scores, corners, targets
+from training.detector.hf.positions import fit_positions
 from training.detector.interface import Detector
 
 _TOKENS = ("_token", "position_embedding")  # in names of parameters that decay would only pull to the origin
@@ -162,9 +163,11 @@ def pretrained(
     Raises WeightsError as `checkpoint.load` does, ConfigError when labels, scaling or size do not fit.
     """
     source = Source(model, revision, offline)
-    loaded = checkpoint.load(source, None if keep_heads else labels)
     if tuning not in ("full", "lora"):
         raise ConfigError(f"tuning: expected full or lora, got {tuning!r}.")
+    loaded = checkpoint.load(source, None if keep_heads else labels)
+    if input_size is not None:
+        _try(loaded.network, input_size)
     detector = HfDetector(
         labels,
         loaded.network,
@@ -178,8 +181,6 @@ def pretrained(
         raise ConfigError(
             "backbone: this network has no part that is known to be its backbone, so it cannot be frozen."
         )
-    if input_size is not None:
-        _try(detector, input_size)
     return detector.eval()
 
 
@@ -206,10 +207,11 @@ def _scaling(source: Source, mean: Sequence[float] | None, std: Sequence[float] 
 
 
 @torch.no_grad()
-def _try(detector: HfDetector, side: int) -> None:
-    """Raises ConfigError when the network does not take pictures of this size."""
+def _try(network: nn.Module, side: int) -> None:
+    """Make the network take pictures of this size; raises ConfigError when it does not."""
     try:
-        detector.eval()(torch.zeros(1, 3, side, side))
+        fit_positions(network, side)
+        network.eval()(pixel_values=torch.zeros(1, 3, side, side))
     except (RuntimeError, ValueError, AssertionError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ConfigError(f"preprocess.input_size: the network does not take {side} pixels a side: {reason}") from None
+        raise ConfigError(f"preprocess.input_size: the network does not take {side} pixels a side: {reason}.") from None
