@@ -6,13 +6,14 @@ Knows nothing of networks.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader, Dataset
 
 from safelight.errors import ConfigError, DataError
 from safelight.preprocess import Preprocess
@@ -97,12 +98,10 @@ class SceneDataModule(pl.LightningDataModule):
             pin_memory=self._pin_memory,
         )
 
-    def val_dataloader(self) -> DataLoader[LabelledScene]:
-        """Whole scenes, one at a time; of several processes each takes every n-th."""
-        world, rank = self._place()
-        scenes = self.scenes("val")
-        mine: Any = Subset(scenes, range(rank, len(scenes), world))  # type: ignore[arg-type]
-        return DataLoader(mine, batch_size=None, collate_fn=_as_it_is)  # type: ignore[arg-type]
+    def val_dataloader(self) -> DataLoader[LabelledScene | None]:
+        """Whole scenes, one at a time; of several processes each takes every n-th, and None where there is none left."""
+        share = Share(self.scenes("val"), *self._place())
+        return DataLoader(share, batch_size=None, collate_fn=_as_it_is)  # type: ignore[arg-type]
 
     def _stream(self) -> Tiles | Photos:
         """The numbered samples of the whole training."""
@@ -119,9 +118,24 @@ class SceneDataModule(pl.LightningDataModule):
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Tiles go to the device whole; a scene stays, its views follow one batch at a time."""
-        if isinstance(batch, LabelledScene):
+        if batch is None or isinstance(batch, LabelledScene):
             return batch
         return super().transfer_batch_to_device(batch, device, dataloader_idx)
+
+
+class Share(Dataset[LabelledScene | None]):
+    """The scenes that process `rank` of `world` looks at. All shares are equally long, so that the processes wait for each
+    other equally often; what is missing is None."""
+
+    def __init__(self, scenes: Sequence[LabelledScene], world: int = 1, rank: int = 0) -> None:
+        self._scenes, self._world, self._rank = scenes, world, rank
+
+    def __len__(self) -> int:
+        return -(-len(self._scenes) // self._world)
+
+    def __getitem__(self, index: int) -> LabelledScene | None:
+        number = index * self._world + self._rank
+        return self._scenes[number] if number < len(self._scenes) else None
 
 
 def collate(samples: list[tuple[Tensor, Tensor, Tensor]]) -> Batch:
@@ -130,5 +144,5 @@ def collate(samples: list[tuple[Tensor, Tensor, Tensor]]) -> Batch:
     return torch.stack(pictures).contiguous(memory_format=torch.channels_last), list(boxes), list(classes)
 
 
-def _as_it_is(scene: LabelledScene) -> LabelledScene:
+def _as_it_is(scene: LabelledScene | None) -> LabelledScene | None:
     return scene

@@ -130,6 +130,7 @@ class _Tracked(pl.Callback):
 
 def quiet() -> None:
     """Lightning's hints on hardware and loaders, which the configuration has already decided on."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     for text in (".*does not have many workers.*", ".*Checkpoint directory.*", ".*LeafSpec.*"):
         warnings.filterwarnings("ignore", text)

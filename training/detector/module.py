@@ -77,8 +77,10 @@ class DetectorModule(pl.LightningModule):
         """Forget the scenes of the last validation."""
         self._seen.clear()
 
-    def validation_step(self, scene: LabelledScene, _: int) -> None:
-        """Look at a whole scene, stitched from its tiles."""
+    def validation_step(self, scene: LabelledScene | None, _: int) -> None:
+        """Look at a whole scene, stitched from its tiles. None: another process has the last one."""
+        if scene is None:
+            return
 
         def run(batch: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
             boxes, scores = self.detector(torch.from_numpy(batch).to(self.device, memory_format=torch.channels_last))

@@ -160,6 +160,8 @@ def _moved(
     )
     grey = torch.full((3,), FILL / 255)
     moved = warp_affine(picture, matrix[:, :2], (side, side), padding_mode="fill", fill_value=grey)
+    if not len(boxes):  # which kornia does not take
+        return moved, boxes
     corners = transform_bbox(matrix, torch.from_numpy(boxes - np.float32(0.5))[None], "xyxy", True)[0]
     return moved, corners.numpy() + np.float32(0.5)
 
