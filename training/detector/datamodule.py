@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from safelight.errors import ConfigError, DataError
+from safelight.errors import ConfigError
 from safelight.preprocess import Preprocess
 from training.detector.cache import PictureCache
 from training.detector.photos import PhotoAugment, Photos
@@ -74,8 +74,6 @@ class SceneDataModule(pl.LightningDataModule):
         if split not in self._scenes:
             share = max(1, self.workers()) if split == "train" else 1
             self._scenes[split] = Scenes(self._root / split, self._cache_bytes // share)
-        if not len(self._scenes[split]):
-            raise DataError(f"The split {split!r} has no pictures. Look at the report of the prepare stage.")
         return self._scenes[split]
 
     def workers(self) -> int:

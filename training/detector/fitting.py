@@ -92,7 +92,7 @@ def fit(
             profiler=wait,
             plugins=[PlainCheckpointIO()],
         )
-    except MisconfigurationException as error:
+    except (MisconfigurationException, ValueError) as error:
         raise ConfigError(f"trainer: {error}") from None
     started = time.monotonic()
     trainer.fit(module, datamodule=data, ckpt_path=resume_from, weights_only=True)

@@ -83,7 +83,10 @@ class Scenes(Sequence[LabelledScene]):
     def __init__(self, folder: Path, cache_bytes: int = CACHE_BYTES) -> None:
         if not folder.is_dir():
             raise DataError(f"Expected a prepared split in {folder}. Run the prepare stage first.")
-        rows = load_from_disk(str(folder))
+        try:
+            rows = load_from_disk(str(folder))
+        except IndexError:  # what datasets says of a split without rows
+            raise DataError(f"The split {folder.name!r} has no pictures. Look at the report of prepare.") from None
         self._encoded = rows.select_columns(["image"]).cast_column("image", EncodedImage(decode=False))
         self._scenes = [
             StoredScene(row["image_id"], _truth(row), functools.partial(self._pixels, number))
