@@ -31,6 +31,7 @@ from training.registry.champions import CANDIDATE
 from training.registry.entry import enter
 
 _FIGURES = (".json", ".csv")
+_PLACES = ("path", "folder", "processed", "card", "labels_file")
 
 
 @stage("train")
@@ -111,13 +112,19 @@ def describe(cfg: DictConfig, model: Path, graphs: dict[str, bytes]) -> Manifest
         "parity": read_json(Path(cfg.out.export) / "parity.json"),
         "variants": manifest_variants(read_json(Path(cfg.out.export) / "report.json")),
         "data_digest": data_digest(cfg),
-        "configuration": {key: plain(cfg)[key] for key in ("model", "data", "trainer", "seed", "fit")},
+        "configuration": configuration(plain(cfg)),
         "licence": cfg.about.licence,
     }
     unnamed = Manifest(name=cfg.name, version="unnamed", git_commit="", files={}, **fields)
     content = unnamed.model_dump(mode="json", exclude={"version", "git_commit", "files"})
     version = content_version(model.read_bytes(), *(graphs[name] for name in sorted(graphs)), content, plain(cfg.about))
     return unnamed.model_copy(update={"version": version, "git_commit": git_commit()})
+
+
+def configuration(values: dict[str, Any]) -> dict[str, Any]:
+    """How the model was made, without where its data lay: that would differ from machine to machine, and tell of them."""
+    data = {key: value for key, value in values["data"].items() if key not in _PLACES}
+    return {key: values[key] for key in ("model", "trainer", "seed", "fit")} | {"data": data}
 
 
 def evaluation(folder: Path, private: bool) -> list[tuple[str, Path]]:

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,7 @@ PAYLOADS = ("data/raw", "data/base_models")
 
 @dataclass(frozen=True)
 class Project:
-    """root: the clone. env: for its commands. output: what `make run DEBUG=fast` printed."""
+    """root: the clone. env: for its commands. output: what `make run DEBUG=fast` printed, where that has run."""
 
     root: Path
     env: dict[str, str]
@@ -39,8 +39,8 @@ class Project:
         return ran.stdout
 
 
-@pytest.fixture(scope="session")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+def cloned(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A commit of the working tree as it is, with the raw data, in which nothing has run."""
     if not all((ROOT / payload).is_dir() for payload in PAYLOADS):
         pytest.skip("the raw data is not here: run python -m pipelines.fetch (make test does)")
     clone = tmp_path_factory.mktemp("clone")
@@ -66,6 +66,11 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
         "BENTOML_HOME": str(tmp_path_factory.mktemp("bentoml")),
         "PYTHONPATH": str(clone),
     }
-    started = Project(clone, env, "")
-    yield Project(clone, env, started.run("make run DEBUG=fast", timeout_s=900))
-    shutil.rmtree(clone, ignore_errors=True)
+    return Project(clone, env, "")
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    clone = cloned(tmp_path_factory)
+    yield replace(clone, output=clone.run("make run DEBUG=fast", timeout_s=900))
+    shutil.rmtree(clone.root, ignore_errors=True)

@@ -8,15 +8,19 @@ from pipelines.served import served
 from safelight.client import Client
 from tests.e2e.yolo_folder import write_yolo_folder
 
-ARGUMENTS = "experiment=folder data.path=pictures name=mine debug=fast"
+COMMANDS = (
+    "python -m pipelines.train experiment=folder data.path=pictures name=mine",
+    "python -m pipelines.release experiment=folder data.path=pictures name=mine",
+    "SAFELIGHT_MODELS=mine SAFELIGHT_DEFAULT_MODEL=mine make serve",
+)
+"""As the README has them."""
 
 
 @pytest.fixture(scope="module")
 def said(project):
-    """What the first two commands print."""
+    """What the first two commands print, run with `debug=fast`."""
     assert write_yolo_folder(project.root / "data/raw/neon-trees/YELL_528000.png", project.root / "pictures") > 20
-    train = project.run(f"python -m pipelines.train {ARGUMENTS}")
-    return train, project.run(f"python -m pipelines.release {ARGUMENTS}")
+    return [project.run(f"{command} debug=fast") for command in COMMANDS[:2]]
 
 
 def test_the_first_command_prepares_and_trains(project, said):
@@ -42,11 +46,8 @@ def test_no_picture_of_private_data_leaves(project, said):
 
 
 def test_the_third_serves_it(project, said):
-    env = project.env | {
-        "SAFELIGHT_BUNDLES": "outputs/fast/bundles",
-        "SAFELIGHT_MODELS": "mine",
-        "SAFELIGHT_DEFAULT_MODEL": "mine",
-    }
+    settings = dict(setting.split("=") for setting in COMMANDS[2].split()[:2])
+    env = project.env | settings | {"SAFELIGHT_BUNDLES": "outputs/fast/bundles"}
     picture = next((project.root / "pictures/images").iterdir())
     with served("serving.service:Gateway", 120, env, project.root) as url, Client(url) as client:
         answer = client.detect(picture, model="mine", threshold=0.01)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.served import served
+from tests.e2e.test_own_data import COMMANDS as OWN_DATA
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
 BLOCKS = re.findall(r"^```(bash|python)\n(.*?)^```", README, re.S | re.M)
@@ -22,6 +23,7 @@ ELSEWHERE = {
     "make run",  # the fixture has run it, with debug=fast
     "make test",  # is running
     "make serve PORT=3000",  # `service` runs it
+    *OWN_DATA,  # test_own_data.py runs them
 }
 CLIENT = "python -m safelight.client "
 PLAIN = [command for command in COMMANDS if command not in ELSEWHERE and not command.startswith(CLIENT)]
@@ -51,6 +53,8 @@ def test_command(project, command):
             shutil.copytree(project.root / "outputs/fast" / name, project.root / "outputs" / name, dirs_exist_ok=True)
     if "pipelines." in command and "debug=" not in command:
         command += " debug=fast"
+    if "pipelines.tune" in command:
+        command += " tune.trials=2"
     project.run(command)
 
 
