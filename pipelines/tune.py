@@ -10,6 +10,7 @@ import functools
 import os
 import re
 import signal
+import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,9 @@ def main(cfg: DictConfig) -> None:
             Crew(storage, study, space, job, runs, plan(settings, folder), told).run()
         pictures = report(study, space, folder, console)
         status = "FINISHED"
+    except KeyboardInterrupt:
+        console.print("tune: interrupted. The same command goes on where it was.")
+        sys.exit(130)
     except Exception:
         status = "FAILED"
         raise

@@ -47,6 +47,27 @@ def tune(overrides):
     return subprocess.run(command(overrides), cwd=ROOT, capture_output=True, text=True, check=False, env=environment)
 
 
+def children(pid):
+    """Processes below a process, where there is a /proc to tell."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if parent == pid:
+            number = int(stat.parent.name)
+            found += [number, *children(number)]
+    return found
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 @pytest.fixture(scope="module")
 def searched(project):
     """A search of three trials, killed in its second one, and the same command again."""
@@ -59,8 +80,12 @@ def searched(project):
     while not (study / "trial-1" / "config.yaml").exists():
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.02)
+    below = children(process.pid)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
+    while any(map(alive, below)):  # workers see to it themselves
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
     return study, tune([*overrides, "tune.workers=2"])
 
 

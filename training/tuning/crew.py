@@ -195,8 +195,8 @@ class Crew:
         good = [trial for trial in ended if trial.state != TrialState.FAIL]
         if not good and len(failed) >= self._plan.max_failures:
             raise StudyFailed(
-                f"{len(failed)} trials failed and none succeeded, the last: {failed[-1].user_attrs[REASON]}. "
-                f"Their logs are in {self._plan.folder}."
+                f"{len(failed)} trials failed and none succeeded. Their logs are in {self._plan.folder}. "
+                f"The last: {failed[-1].user_attrs[REASON]}"
             )
 
     def _frozen(self, number: int) -> FrozenTrial:

@@ -87,7 +87,7 @@ def _outcome(pipe: Connection, job: Job, task: Task) -> Ended:
         return Ended("pruned")
     except SafelightError as error:
         traceback.print_exc()
-        return Ended("failed", reason=f"{error.title}: {error.detail}")
+        return Ended("failed", reason=f"{error.title}: {error.detail.partition('. ')[0]}")
     except Exception as error:  # of any library: the study goes on without this trial
         traceback.print_exc()
         return Ended("failed", reason=type(error).__name__)

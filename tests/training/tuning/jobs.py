@@ -52,9 +52,9 @@ def killed_always(task: Task, report: Report) -> float:
     return 0.0
 
 
-def waiting(task: Task, report: Report, gate: Path) -> float:
-    """Goes on when the gate is there."""
-    while not gate.exists():
+def first_alone(task: Task, report: Report, gate: Path) -> float:
+    """All but the first wait for the gate."""
+    while task.number and not gate.exists():
         time.sleep(0.02)
     return parabola(task, report)
 

@@ -1,19 +1,13 @@
-"""A whole search without a configuration, in this process or as a command that tests kill.
-
-python -m tests.training.tuning.search FOLDER JOB TARGET WORKERS GRACE_S
-"""
+"""A whole search without a configuration."""
 
 from __future__ import annotations
 
-import functools
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from tests.training.tuning import jobs
 from training.tuning.crew import Crew, Plan
 from training.tuning.runs import StudyRuns
 from training.tuning.space import FloatRange, Space
@@ -79,11 +73,3 @@ def search(
         if runs is not None:
             runs.close(status, None, [])
     return study
-
-
-if __name__ == "__main__":
-    root = Path(sys.argv[1])
-    chosen = getattr(jobs, sys.argv[2])
-    if chosen is jobs.waiting:
-        chosen = functools.partial(chosen, gate=root / "gate")
-    search(root, chosen, int(sys.argv[3]), int(sys.argv[4]), grace_s=int(sys.argv[5]))
