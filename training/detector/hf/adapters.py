@@ -22,8 +22,9 @@ from training.detector.hf.names import is_head
 @dataclass(frozen=True)
 class Lora:
     """rank, alpha: the adapters' product is scaled by alpha / rank. dropout: of the adapters' input. dora: also learn the
-    length of each weight's columns. targets: ends of module names that are adapted, None for every linear layer that is
-    not in a head. heads: whether the heads of classes and boxes are trained, whole."""
+    length of each weight's columns. targets: ends of module names that are adapted (linear layers, and convolutions without
+    groups), None for every linear layer that is not in a head. heads: whether the heads of classes and boxes are trained,
+    whole."""
 
     rank: int = 8
     alpha: float = 16
@@ -81,6 +82,8 @@ def _wanted(name: str, module: nn.Module, lora: Lora) -> bool:
         return False  # DoRA divides by the lengths, and layers of a network that was never trained may start at zero
     if lora.targets is None:
         return isinstance(module, nn.Linear) and not is_head(name)
+    if isinstance(module, nn.Conv2d) and module.groups > 1:
+        return False  # PEFT cannot fold these
     return any(f".{name}".endswith(f".{end}") for end in lora.targets)
 
 

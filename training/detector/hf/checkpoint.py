@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import nn
 
@@ -156,9 +157,12 @@ def rebuild(description: Mapping[str, Any]) -> nn.Module:
     if values.get("use_timm_backbone"):
         raise ValueError("expected a backbone of transformers itself, got one of timm, which the project does not have")
     network: nn.Module
-    with _quiet():
-        config = AutoConfig.for_model(kind, **values)
-        network = AutoModelForObjectDetection.from_config(config, trust_remote_code=False, dtype=torch.float32)
+    try:
+        with _quiet():
+            config = AutoConfig.for_model(kind, **values)
+            network = AutoModelForObjectDetection.from_config(config, trust_remote_code=False, dtype=torch.float32)
+    except (StrictDataclassError, AttributeError, ImportError, RuntimeError) as error:
+        raise ValueError(_first_line(error)) from None
     return network
 
 
@@ -206,7 +210,7 @@ def _explained(source: Source) -> Iterator[None]:
         raise WeightsError(f"The checkpoint's model.safetensors is damaged: {_first_line(error)}") from None
     except OSError:
         raise source.missing() from None
-    except (ValueError, KeyError, RuntimeError, TypeError) as error:
+    except (StrictDataclassError, AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise WeightsError(f"The checkpoint is not one of a detector: {_first_line(error)}") from None
 
 

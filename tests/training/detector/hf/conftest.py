@@ -20,7 +20,7 @@ SIDE = 32
 STARTS = 3
 """Trainings of random weights, of which some get stuck, before a family is said not to learn."""
 LABELS = ("square", "disc", "dot")
-FAMILIES = ("rt_detr_v2", "d_fine", "rf_detr", "deimv2", "lw_detr", "yolos", "rt_detr", "detr")
+FAMILIES = ("rt_detr_v2", "d_fine", "rf_detr", "deimv2", "lw_detr", "yolos", "detr")
 NAMES = {"id2label": {0: "cat", 1: "dog"}, "label2id": {"cat": 0, "dog": 1}}
 BOX = (11.0, 12.0, 19.0, 20.0)
 
