@@ -58,6 +58,11 @@ class HfDetector(Detector):
         if self._backbone.frozen_steps == "always":
             freeze(self._extractor(), True)
         self._learning = [name for name, p in self.named_parameters() if p.requires_grad]
+        first: dict[int, str] = {}
+        names = self.named_parameters(remove_duplicate=False)
+        self._doubles = {name: first[id(p)] for name, p in names if first.setdefault(id(p), name) != name}
+        self.register_state_dict_post_hook(_store_once)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_restore_doubles)  # type: ignore[no-untyped-call]
         for name, values in {"mean": scaling.mean, "std": scaling.std}.items():
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
         self.mean: Tensor
@@ -140,6 +145,18 @@ class HfDetector(Detector):
         return cls(labels, network, scaling, description["columns"], base=description["base"])
 
 
+def _store_once(detector: HfDetector, state: dict[str, Tensor], prefix: str, _: Any) -> None:
+    """Some families use a head in two places, under two names; safetensors stores no tensor twice."""
+    for double in detector._doubles:
+        state.pop(prefix + double, None)
+
+
+def _restore_doubles(detector: HfDetector, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
+    for double, first in detector._doubles.items():
+        if prefix + first in state:
+            state[prefix + double] = state[prefix + first]
+
+
 def pretrained(
     labels: Sequence[str],
     model: str,
@@ -181,7 +198,7 @@ def pretrained(
         raise ConfigError(
             "backbone: this network has no part that is known to be its backbone, so it cannot be frozen."
         )
-    return detector.eval()
+    return detector.train()
 
 
 def _columns(labels: Sequence[str], own: tuple[str, ...]) -> list[int] | None:

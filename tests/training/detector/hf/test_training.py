@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from safelight.errors import ConfigError
 from training.detector.hf import Backbone, Lora, pretrained
@@ -114,6 +115,22 @@ def test_heads_shared_between_modules_stay_shared(checkpoint):
     for network in (copy.deepcopy(detector).merged().network, detector.merged().network):
         assert network.class_embed[0].weight is network.model.decoder.class_embed[0].weight
         assert network.config.tie_word_embeddings is True
+
+
+@pytest.mark.parametrize(("family", "tuning"), [("d_fine", "full"), ("rt_detr_v2", "lora")])
+def test_shared_weights_are_in_a_state_once_and_come_back_shared(checkpoint, scene, tmp_path, family, tuning):
+    torch.manual_seed(0)
+    one = torch.nn.ModuleDict({"detector": pretrained(["a"], str(checkpoint(family)), keep_heads=False, tuning=tuning)})
+    other = torch.nn.ModuleDict(
+        {"detector": pretrained(["a"], str(tmp_path / family), keep_heads=False, tuning=tuning)}
+    )
+    save_file(one.state_dict(), tmp_path / "state")
+    other.load_state_dict(load_file(tmp_path / "state"))
+    with torch.no_grad():
+        for here, there in zip(one.eval()["detector"](scene[0]), other.eval()["detector"](scene[0]), strict=True):
+            assert torch.equal(here, there)
+    network = copy.deepcopy(other)["detector"].merged().network
+    assert network.class_embed[1].weight is network.model.decoder.class_embed[1].weight
 
 
 @pytest.mark.parametrize(
