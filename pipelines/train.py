@@ -39,7 +39,6 @@ NOT_DECIDING = frozenset(
     for part, names in {
         "datamodule": ("root", "workers", "pin_memory", "cache_bytes"),
         "model.card": ("hub_id", "licence", "parameters", "source"),
-        "trainer": ("enable_progress_bar",),
     }.items()
     for name in names
 )

@@ -92,8 +92,8 @@ class DetectorModule(pl.LightningModule):
         """mAP over all scenes."""
         found, truth = zip(*self._gathered(), strict=True)
         by_iou = coco_map(found, truth, len(self.detector.labels))
-        self.log("val/map50", by_iou[COCO_IOUS[0]], prog_bar=True, batch_size=1)
-        self.log("val/map50_95", float(np.mean(list(by_iou.values()))), batch_size=1)
+        self.log("val/map50", by_iou[COCO_IOUS[0]], prog_bar=True, batch_size=1, sync_dist=True)
+        self.log("val/map50_95", float(np.mean(list(by_iou.values()))), batch_size=1, sync_dist=True)
 
     def _gathered(self) -> list[tuple[Detections, Truth]]:
         """The scenes of all processes, each of which looked at every n-th, in their order."""

@@ -3,8 +3,10 @@ import math
 import pytest
 import pytorch_lightning as pl
 import torch
+import torch._inductor.config
 from pytorch_lightning.callbacks import EMAWeightAveraging, ModelCheckpoint
 
+from safelight.errors import ConfigError
 from safelight.postprocess import Thresholds
 from safelight.preprocess import Preprocess
 from training.detector.datamodule import SceneDataModule
@@ -105,3 +107,10 @@ def test_validation_is_done_with_the_averaged_weights(tmp_path, splits, detector
     fit(tmp_path, splits, module(detector()), 8, every=4, callbacks=[EMAWeightAveraging(decay=1.0), remember])
     assert len(remember.seen) == 2
     assert torch.allclose(remember.seen[0], remember.seen[1], atol=1e-7)
+
+
+def test_compiling_needs_a_compiler(detector):
+    if torch.cuda.is_available():
+        pytest.skip("on a GPU it does not")
+    with torch._inductor.config.patch("cpp.cxx", ("no-such-compiler",)), pytest.raises(ConfigError, match="compiler"):
+        module(detector(), compiled=True)
