@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,16 +21,18 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import nn
 
-from safelight.errors import WeightsError
+from safelight.errors import ConfigError, WeightsError
 from training.detector.hf.names import SOFTMAX, is_class_head
 
 _PREPROCESSOR = "preprocessor_config.json"
 _PRIOR = 0.01
+_MOST = 1e6  # of what pictures in [0, 1] may be scaled by
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True)
 class Source:
-    """model: a folder, or a repository on the hub (`owner/name`). revision: branch, tag or commit of the latter.
+    """model: a folder, or a repository on the hub (`owner/name`). revision: a commit of the latter.
     offline: take it from the local cache or fail."""
 
     model: str
@@ -45,7 +48,7 @@ class Source:
         """The error that says what was looked for and how to come by it."""
         return WeightsError(
             f"Expected a checkpoint with config.json and model.safetensors in the folder {self.model!r}, or on the hub under "
-            f"that name (revision {self.revision or 'main'}) or in its local cache. Where there is no way to the hub, "
+            f"that name (revision {self.revision}) or in its local cache. Where there is no way to the hub, "
             "download it elsewhere, copy the folder here and give its path as model.detector.model."
         )
 
@@ -53,7 +56,7 @@ class Source:
         """As transformers takes them."""
         if self.local:
             return {"local_files_only": True}
-        return {"revision": self.revision or "main", "local_files_only": self.offline}
+        return {"revision": self.revision, "local_files_only": self.offline}
 
 
 @dataclass(frozen=True)
@@ -64,26 +67,25 @@ class Scaling:
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
 
     def __post_init__(self) -> None:
-        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+        sane = all(abs(mean) <= _MOST for mean in self.mean) and all(1 / _MOST <= std <= _MOST for std in self.std)
+        if len(self.mean) != 3 or len(self.std) != 3 or not sane:
             raise ValueError(f"expected three means and three positive deviations, got {self.mean} and {self.std}")
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """network: with the checkpoint's weights. labels: its classes in the order of its outputs. fresh: whether the heads of
-    classes are new. commit: of the hub's repository, None for a folder."""
+    """network: with the checkpoint's weights. labels: its classes, in the order of its outputs."""
 
     network: nn.Module
     labels: tuple[str, ...]
-    fresh: bool
-    commit: str | None
 
 
 def load(source: Source, labels: Sequence[str] | None) -> Loaded:
     """The network of a checkpoint. labels: give it new heads for these classes, unless they are its own; None keeps them.
 
-    Raises WeightsError when it is not there, is no detector, has weights in another format than safetensors, is damaged,
-    lacks weights, or needs a library that the project does not have.
+    Raises ConfigError when the hub's revision is not a commit. Raises WeightsError when the checkpoint is not there, is no
+    detector, has weights in another format than safetensors, is damaged, lacks weights, or needs a library that the project
+    does not have.
     """
     from transformers import AutoModelForObjectDetection
 
@@ -116,7 +118,7 @@ def load(source: Source, labels: Sequence[str] | None) -> Loaded:
         _renew_class_heads(network, config)
     for parameter in network.parameters():
         parameter.data = parameter.data.clone()  # some are views of a larger tensor, which safetensors does not store
-    return Loaded(network.eval(), tuple(labels) if fresh and labels is not None else own, fresh, _commit(config))
+    return Loaded(network, tuple(labels) if fresh and labels is not None else own)
 
 
 def scaling(source: Source) -> Scaling | None:
@@ -135,7 +137,7 @@ def scaling(source: Source) -> Scaling | None:
         mean, std = (given["image_mean"], given["image_std"]) if given.get("do_normalize", True) else ([0] * 3, [1] * 3)
         # transformers normalises `255 * rescale_factor * picture`; ours is the same of the picture itself
         return Scaling(tuple(float(m) / factor for m in mean), tuple(float(s) / factor for s in std))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"The checkpoint's {_PREPROCESSOR} does not say how pictures are scaled: {error}.") from None
 
 
@@ -176,11 +178,6 @@ def _config(source: Source) -> Any:
     return config
 
 
-def _commit(config: Any) -> str | None:
-    commit = getattr(config, "_commit_hash", None)
-    return commit if isinstance(commit, str) else None
-
-
 @torch.no_grad()
 def _renew_class_heads(network: nn.Module, config: Any) -> None:
     """Start the class heads anew: weights of other classes are of no use. Where each class is scored by itself, with a score
@@ -201,6 +198,10 @@ def _explained(source: Source) -> Iterator[None]:
     """transformers' many errors as ours, and without its progress bars and reports."""
     if not source.local and (Path(source.model).is_absolute() or source.model.count("/") != 1):
         raise source.missing()  # not a name that the hub could know
+    if not source.local and not _COMMIT.fullmatch(source.revision or ""):
+        raise ConfigError(
+            f"revision: expected a commit of {source.model!r} (40 hex digits), because branches move, got {source.revision!r}."
+        )
     try:
         with _quiet():
             yield

@@ -192,7 +192,7 @@ def pretrained(
         _columns(labels, loaded.labels),
         (lora or Lora()) if tuning == "lora" else None,
         backbone,
-        None if source.local else f"{model}@{loaded.commit or revision or 'main'}",
+        None if source.local else f"{model}@{revision}",
     )
     if backbone is not None and backbone.frozen_steps != 0 and backbone_of(loaded.network) is None:
         raise ConfigError(

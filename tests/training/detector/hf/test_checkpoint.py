@@ -68,8 +68,14 @@ def test_kept_heads_know_no_other_classes(checkpoint):
 
 @pytest.mark.parametrize("model", ["no/such/folder", "/no/such/folder", "folder", "someone/no-such-model"])
 def test_what_is_not_there_is_said_with_the_way_to_it(model):
-    with pytest.raises(WeightsError, match=r"config.json and model.safetensors .*revision v1.*copy the folder here"):
-        pretrained(OWN, model, keep_heads=True, revision="v1", offline=True)
+    with pytest.raises(WeightsError, match=r"config.json and model.safetensors .*revision 0a0a.*copy the folder here"):
+        pretrained(OWN, model, keep_heads=True, revision="0a" * 20, offline=True)
+
+
+@pytest.mark.parametrize("revision", [None, "main", "0a0a0a"])
+def test_a_hub_is_trusted_at_a_commit_only(revision):
+    with pytest.raises(ConfigError, match="40 hex digits"):
+        pretrained(OWN, "someone/no-such-model", keep_heads=True, revision=revision, offline=True)
 
 
 class Bomb:
