@@ -49,7 +49,9 @@ class Best(pl.Callback):
         if trainer.is_global_zero:
             self._folder.mkdir(parents=True, exist_ok=True)
             scratch = self._folder / ".best"
-            save_file({name: value.contiguous() for name, value in saved["state_dict"].items()}, scratch)
+            save_file(
+                {n: v.contiguous().clone() for n, v in saved["state_dict"].items()}, scratch
+            )  # tied weights: twice
             settle(scratch, self._path())
         trainer.strategy.barrier()
 

@@ -21,13 +21,14 @@ SAME = {
 @pytest.fixture(scope="module")
 def both(tmp_path_factory, splits):
     """What came of one process, of the first of two, and of the second."""
-    ended = []
-    for name, more in (("one", {}), ("two", {"devices": 2, "strategy": "ddp"})):
-        folder = tmp_path_factory.mktemp(name)
-        arguments = {"folder": str(folder), "splits": str(splits), **SAME, **more}
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        subprocess.run([*PROGRAM, json.dumps(arguments)], check=True, cwd=ROOT, env=environment, timeout=300)
-        ended += [torch.load(path) for path in sorted(folder.glob("done*.pt"), key=lambda path: len(path.name))]
+    folders = [tmp_path_factory.mktemp(name) for name in ("one", "two")]
+    one, two = ({"folder": str(folder), "splits": str(splits), **SAME} for folder in folders)
+    fit_small.run(one)
+    shared = json.dumps({**two, "devices": 2, "strategy": "ddp"})
+    subprocess.run([*PROGRAM, shared], check=True, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=300)
+    ended = [
+        torch.load(path) for folder in folders for path in sorted(folder.glob("done*.pt"), key=lambda p: len(p.name))
+    ]
     assert len(ended) == 3
     return ended
 

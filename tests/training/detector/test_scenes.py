@@ -1,10 +1,12 @@
+import pickle
+
 import numpy as np
 import pytest
 
 from safelight.errors import DataError
 from safelight.preprocess import Preprocess, render_view, tile_view
 from training.detector.metrics import Truth
-from training.detector.scenes import Augment, LabelledScene, Tiles, clip, read_scenes, turn
+from training.detector.scenes import Augment, LabelledScene, Scenes, Tiles, clip, read_scenes, turn
 
 PREPROCESS = Preprocess("tiles", 64, tile=48, overlap=16)
 STILL = Augment(scale=1, gamma=1, brightness=1, tint=0)
@@ -106,3 +108,38 @@ def test_augmentation_out_of_range_is_refused(values):
 def test_tiles_need_a_preprocessing_in_tiles(scene):
     with pytest.raises(ValueError, match="mode 'tiles'"):
         Tiles([scene(1)], Preprocess("letterbox", 64), Augment(), 1, 0)
+
+
+def test_pixels_are_decoded_when_asked_for_and_kept_within_a_bound(splits):
+    size = 160 * 128 * 3
+    scenes = Scenes(splits / "train", cache_bytes=size)
+    assert [len(s.truth) for s in scenes] == [8, 4] and scenes.cache.misses == 0
+    for index in (0, 0, 1, 0):
+        assert scenes[index].image.shape == (*scenes[index].truth.image_size[::-1], 3)
+    assert (scenes.cache.hits, scenes.cache.misses) == (1, 3) and scenes.cache.nbytes <= size
+    with pytest.raises(IndexError):
+        scenes[2]
+    assert [s.image_id for s in scenes[1:]] == ["scene-2"]
+
+
+def test_scenes_travel_to_processes_that_are_not_forked(splits):
+    there = pickle.loads(pickle.dumps(Scenes(splits / "train")))
+    assert np.array_equal(there[1].image, read_scenes(splits / "train")[1].image)
+
+
+def test_a_stream_ends_where_it_was_told_to(splits):
+    assert len(list(Tiles(read_scenes(splits / "train"), PREPROCESS, STILL, 3, 0))) == 3
+
+
+def test_tiles_of_rare_classes_come_up_more_often(scene):
+    """The one object of class 1 lies in a corner, so that few tiles show it."""
+    made = scene(1)
+    classes = made.truth.class_ids.copy()
+    corner = made.truth.boxes[:, :2].sum(axis=1).argmin()
+    classes[corner] = 1
+    rare = LabelledScene("rare", made.image, Truth(made.truth.boxes, classes, made.truth.image_size))
+    counts = []
+    for balance in (None, 1.0):
+        tiles = Tiles([rare], PREPROCESS, STILL, 200, 0, balance)
+        counts.append(sum(1 in tile[2] for tile in tiles))
+    assert counts[1] > 1.15 * counts[0] > 0
