@@ -157,6 +157,7 @@ def test_unknown_kems_and_suites_are_passed_over():
         framed(b"\1\0\x20" + bytes(32) + b"\0\2\0\1"),  # half a suite
         KEYS[hpke.X25519].config.encode(),  # without its length
     ],
+    ids=[str(number) for number in range(12)],  # the keys are new each time, and names of tests are not
 )  # fmt: skip
 def test_broken_lists_are_refused(document):
     with pytest.raises(SealBroken):
