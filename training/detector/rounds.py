@@ -56,6 +56,7 @@ class RoundSampler(Sampler[list[int]]):
         self._rounds, self._world, self._rank, self._one_batch = rounds, world, rank, one_batch
         self._share = rounds.share(world)
         self._round, self._skip = 0, 0
+        self.sampler = self  # where Lightning looks, in a batch sampler, for whom to tell the round
 
     def __len__(self) -> int:
         return self._rounds.val_every * self._rounds.accumulate

@@ -1,4 +1,5 @@
 import pytest
+import pytorch_lightning as pl
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -93,3 +94,48 @@ def test_a_loader_goes_on_within_a_round(workers):
     third = loader()
     third.load_state_dict({"taken": 3})  # a round was over
     assert torch.equal(torch.stack(list(third)), torch.arange(6).reshape(3, 2))
+
+
+class Numbers(Dataset):
+    """A sample is its number."""
+
+    def __len__(self):
+        return 1000
+
+    def __getitem__(self, index):
+        return index
+
+
+class Listener(pl.LightningModule):
+    """Remembers what it is given."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight, self.seen = torch.nn.Parameter(torch.zeros(1)), []
+
+    def training_step(self, batch, _):
+        self.seen.append(batch.tolist())
+        return self.weight.sum()
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_lightning_says_which_round_it_is(tmp_path, workers):
+    """Each round goes on in the stream where the one before it ended: no sample comes twice."""
+    rounds = Rounds(6, 2, 3)
+    loader = RoundLoader(Numbers(), RoundSampler(rounds), num_workers=workers, persistent_workers=workers > 0)
+    learner = Listener()
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        max_steps=rounds.steps,
+        use_distributed_sampler=False,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        default_root_dir=tmp_path,
+    )
+    trainer.fit(learner, loader)
+    assert learner.seen == [list(range(step * 3, step * 3 + 3)) for step in range(rounds.steps)]
