@@ -96,16 +96,6 @@ def test_a_loader_goes_on_within_a_round(workers):
     assert torch.equal(torch.stack(list(third)), torch.arange(6).reshape(3, 2))
 
 
-class Numbers(Dataset):
-    """A sample is its number."""
-
-    def __len__(self):
-        return 1000
-
-    def __getitem__(self, index):
-        return index
-
-
 class Listener(pl.LightningModule):
     """Remembers what it is given."""
 
