@@ -90,6 +90,7 @@ class SceneDataModule(pl.LightningDataModule):
         return RoundLoader(
             self._stream(),
             RoundSampler(self.rounds, *self._place(), one_batch=self._one_batch),
+            lambda: self.trainer.global_step if self.trainer is not None else 0,
             collate_fn=collate,
             num_workers=workers,
             persistent_workers=workers > 0,

@@ -7,7 +7,7 @@ share the work. Knows nothing of what a sample is.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,14 +56,13 @@ class RoundSampler(Sampler[list[int]]):
         self._rounds, self._world, self._rank, self._one_batch = rounds, world, rank, one_batch
         self._share = rounds.share(world)
         self._round, self._skip = 0, 0
-        self.sampler = self  # where Lightning looks, in a batch sampler, for whom to tell the round
 
     def __len__(self) -> int:
         return self._rounds.val_every * self._rounds.accumulate
 
-    def set_epoch(self, epoch: int) -> None:
-        """Lightning says which round begins."""
-        self._round = epoch
+    def begin(self, steps: int) -> None:
+        """The round that begins, or goes on, after so many optimiser steps."""
+        self._round = steps // self._rounds.val_every
 
     def skip(self, batches: int) -> None:
         """Leave out the first batches: they were seen before an interruption. Holds until it is said otherwise, because a
@@ -82,16 +81,21 @@ class RoundSampler(Sampler[list[int]]):
 class RoundLoader(DataLoader[Any]):
     """A loader that can be interrupted within a round and go on there, as Lightning asks for it (`state_dict`).
 
-    Its iterator starts with the first batch asked for, so that Lightning has said by then which round it is.
+    steps_done: how many optimiser steps there have been. It is asked when a pass begins: Lightning tells the round only to
+    samplers of single samples, and counts it otherwise after an interruption.
     """
 
-    def __init__(self, dataset: Any, sampler: RoundSampler, **options: Any) -> None:
+    def __init__(
+        self, dataset: Any, sampler: RoundSampler, steps_done: Callable[[], int] = lambda: 0, **options: Any
+    ) -> None:
         super().__init__(dataset, batch_sampler=sampler, **options)
+        self._steps_done = steps_done
         self._rounds_sampler = sampler
         self._taken = 0
         self._start = 0
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # DataLoader names its own iterator class
+        self._rounds_sampler.begin(self._steps_done())
         self._rounds_sampler.skip(self._start)
         self._taken, self._start = self._start, 0
         for batch in super().__iter__():
