@@ -82,7 +82,11 @@ def compare(
 
 
 def variants(
-    cfg: DictConfig, scenes: Sequence[LabelledScene], parity: dict[str, Any], preprocess: Preprocess, decision: Thresholds
+    cfg: DictConfig,
+    scenes: Sequence[LabelledScene],
+    parity: dict[str, Any],
+    preprocess: Preprocess,
+    decision: Thresholds,
 ) -> dict[str, Any]:
     """What became of each variant: accepted, refused or not offered, and why."""
     graph, split, classes = Path(cfg.out.export) / MODEL, Path(cfg.data.processed), len(labels(cfg))

@@ -20,7 +20,17 @@ READS: dict[str, tuple[str, ...]] = {
     "prepare": ("data",),
     "train": (
         *_DATA,
-        *("accumulate", "checkpoint_every", "datamodule", "debugging", "ema_decay", "fit", "log_every", "module", "patience"),
+        *(
+            "accumulate",
+            "checkpoint_every",
+            "datamodule",
+            "debugging",
+            "ema_decay",
+            "fit",
+            "log_every",
+            "module",
+            "patience",
+        ),
         *("model.detector", "model.preprocess", "model.thresholds", "resume", "seed", "steps", "trainer", "val_every"),
         "warm_start",
     ),
