@@ -20,7 +20,7 @@ _OPEN_FILES = (Path("/proc/self/fd"), Path("/dev/fd"))
 def listening_addresses() -> list[Address]:
     """The address of each listening TCP socket of this process. Empty where the system does not tell."""
     folder = next((path for path in _OPEN_FILES if path.is_dir()), None)
-    descriptors = [] if folder is None else [int(name) for name in os.listdir(folder) if name.isdigit()]  # noqa: PTH208
+    descriptors = [] if folder is None else [int(file.name) for file in folder.iterdir() if file.name.isdigit()]
     return [address for fd in descriptors if (address := _listening_address(fd)) is not None]
 
 

@@ -22,14 +22,6 @@ from tests.serving.graphs import colour_graph
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture(scope="session")
-def empty_registry(tmp_path_factory):
-    """An SQLite file with MLflow's tables, which take seconds to make."""
-    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
-
-
 @pytest.fixture
 def uri(empty_registry, in_tmp):
     shutil.copy(empty_registry, in_tmp / "mlflow.db")

@@ -1,4 +1,4 @@
-"""A registry made once, so that a test gets a copy in no time, and a small graph to register."""
+"""A copy of an empty registry for each test, and a small graph to register."""
 
 from __future__ import annotations
 
@@ -6,16 +6,7 @@ import shutil
 
 import onnx
 import pytest
-from mlflow.tracking import MlflowClient
 from onnx import TensorProto, helper
-
-
-@pytest.fixture(scope="session")
-def empty_registry(tmp_path_factory):
-    """An SQLite file with MLflow's tables, which take seconds to make."""
-    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
 
 
 @pytest.fixture
