@@ -24,6 +24,8 @@ SafelightError
 │   ├── SealBroken               400  a sealed message that does not open; never says why
 │   └── UnknownKey               400  sealed for a key that is not, or no longer, in use
 ├── ModelUnavailable             503  no verified model can answer now (retryable)
+├── Overloaded                   503  more work than there is room for (retryable)
+├── DeadlineExceeded             504  the answer was not there in time (retryable)
 ├── AccessUndecided              503  whether a caller may ask cannot be told now (retryable)
 ├── AuditUnavailable             503  the request cannot be recorded in the audit log (retryable)
 ├── ReplayStoreDown              503  whether a request was seen before cannot be told (retryable)
@@ -203,6 +205,27 @@ class ModelUnavailable(SafelightError):
     status = 503
     retryable = True
     title = "No model can answer now"
+
+
+class Overloaded(SafelightError):
+    """retry_after_s: when there is likely to be room again."""
+
+    status = 503
+    retryable = True
+    title = "The service is busy"
+
+    def __init__(self, retry_after_s: int = 1) -> None:
+        super().__init__("More requests are under way than there is room for. Send it again later.")
+        self.retry_after_s = retry_after_s
+
+
+class DeadlineExceeded(SafelightError):
+    status = 504
+    retryable = True
+    title = "The answer was not there in time"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"Expected an answer within {seconds:g} s of the request's arrival. Send it again later.")
 
 
 class AccessUndecided(SafelightError):

@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, MutableMapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 Scope = MutableMapping[str, Any]
 UNKNOWN = "unknown"
 UNOPENED = "unopened"
 """The protocol of what was sealed and did not open."""
+Stage = Literal["open", "decode", "preprocess", "wait", "infer", "postprocess", "seal"]
 _KEY = "safelight.record"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/=+-]{0,127}")
@@ -27,6 +28,7 @@ class Record:
     routes: those that may be named; any other is "unknown". protocol: "plain", or how the request was sealed. key_id:
     public name of the key that opened it. status: of the answer that the asker reads, the inner one when sealed. model,
     digest: of the one that answered. refusal: the anchor of a problem's type. caller: who asked; the log keeps a pseudonym.
+    stages: where the time went: (stage, begun, ended), seconds of the service's monotonic clock.
     """
 
     routes: Collection[str] = field(default=(), repr=False)
@@ -40,6 +42,11 @@ class Record:
     digest: str | None = None
     refusal: str | None = None
     caller: str | None = field(default=None, repr=False)
+    stages: list[tuple[Stage, float, float]] = field(default_factory=list, repr=False)
+
+    def spent(self, stage: Stage, begun: float, ended: float) -> None:
+        """Note a stage of the work on a request. May be called from any thread, and more than once for a stage."""
+        self.stages.append((stage, begun, ended))
 
     def enter(self, scope: Scope, request_id: str | None = None) -> None:
         """Note where a request goes; an inner one counts more than the outer one before it."""
