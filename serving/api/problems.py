@@ -49,7 +49,7 @@ class Refusal(Response):
 def of_error(error: SafelightError, request_id: str) -> Problem:
     """A Safelight error as a problem; its message is public by contract."""
     return Problem(
-        type=f"{DOCS}#{_anchor(type(error).__name__)}",
+        type=f"{DOCS}#{anchor(type(error).__name__)}",
         title=error.title,
         status=error.status,
         detail=error.detail,
@@ -62,7 +62,7 @@ def of_status(status: int, request_id: str) -> Problem:
     """A plain HTTP status (404, 405, 500) as a problem."""
     phrase = HTTPStatus(status).phrase
     detail = _HELP.get(status, "The request cannot be answered.")
-    return Problem(type=f"{DOCS}#{_anchor(phrase)}", title=phrase, status=status, detail=detail, request_id=request_id)
+    return Problem(type=f"{DOCS}#{anchor(phrase)}", title=phrase, status=status, detail=detail, request_id=request_id)
 
 
 def answer(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
@@ -86,6 +86,6 @@ _HELP = {
 }
 
 
-def _anchor(name: str) -> str:
+def anchor(name: str) -> str:
     """`TooLarge` or `Not Found` as `too-large`, `not-found`."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])|\s+", "-", name).lower()
