@@ -16,9 +16,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from safelight.errors import ManifestInvalid
+from safelight.heads.interface import Anchors, HeadName
 from safelight.postprocess import Thresholds
 from safelight.preprocess import Preprocess
 from safelight.signing import SIGNATURE, sign, verify
@@ -29,6 +38,7 @@ CARD = "README.md"
 CHAMPION = "champion.json"
 _NAME = r"^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$"
 _SHA256 = r"^[0-9a-f]{64}$"
+_LATER = frozenset({"head", "anchors"})
 
 
 class _Frozen(BaseModel):
@@ -39,7 +49,7 @@ class Tensor(_Frozen):
     """A graph's input or output: name, element type, and shape with a name for each free dimension."""
 
     name: str
-    dtype: Literal["float32"]
+    dtype: Literal["float32", "float16", "uint8", "int32", "int64"]
     shape: tuple[int | str, ...]
 
 
@@ -85,6 +95,17 @@ class Manifest(_Frozen):
     licence: str
     files: dict[str, str]
     variants: dict[VariantName, Variant] = {}
+    head: HeadName = "boxes-scores"  # what the outputs mean: safelight/heads
+    anchors: Anchors | None = None  # for heads that leave the decoding of boxes to us
+
+    @model_serializer(mode="wrap")
+    def _without_what_came_later(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Fields that came after the first bundles are left out where they say nothing, so that digests stay."""
+        values: dict[str, Any] = handler(self)
+        for name in _LATER & set(values):
+            if getattr(self, name) == type(self).model_fields[name].default:
+                del values[name]
+        return values
 
     def preprocessing(self) -> Preprocess:
         """The preprocessing the model was trained with. Raises ManifestInvalid."""

@@ -42,7 +42,9 @@ def start(bundle: Bundle, *, batching: Batching, runtime: Runtime) -> Served:
     used = {name: variant for name, variant in manifest.variants.items() if name in runtime.wanted}
     file = next((variant.file for variant in used.values() if variant.file is not None), None)
     graph = bundle.model if file is None else bundle.graphs[file]
-    network = open_network(manifest, graph, threads=runtime.threads, warm_batches=sorted({1, batching.max_batch}))
+    network = open_network(
+        manifest, graph, threads=runtime.threads, provider="cpu", warm_batches=sorted({1, batching.max_batch})
+    )
     batcher = Batcher(network, max_batch=batching.max_batch, max_latency_ms=batching.max_latency_ms)
     predictor = Predictor(manifest.labels, manifest.preprocessing(), manifest.decision(), batcher, batching.max_batch)
     least_side = next((variant.least_side for variant in used.values() if variant.least_side is not None), None)

@@ -81,7 +81,7 @@ def test_models_are_listed(client):
 
 
 def opened(graph: bytes, **changes: object):
-    return open_network(manifest(**changes), graph, threads=1, warm_batches=(1, 3))
+    return open_network(manifest(**changes), graph, threads=1, provider="cpu", warm_batches=(1, 3))
 
 
 def test_a_network_runs_at_any_batch_size(rng):
