@@ -1,8 +1,8 @@
 """The one ASGI application with every public route. Knows nothing of BentoML.
 
-From the outside in: `Audit` (a record of each request), `SecurityHeaders` and `Cors` (what browsers may do), `Sealed` (opens
-sealed requests and goes on with the inner ones), `Boundary` (ids, failures), `Admission` (who asks, and how often),
-`SealedOnly` (what must be sealed), FastAPI (routes).
+From the outside in: `Measured` (figures and traces), `Audit` (a record of each request), `SecurityHeaders` and `Cors` (what
+browsers may do), `Sealed` (opens sealed requests and goes on with the inner ones), `Boundary` (ids, failures), `Admission`
+(who asks, and how often), `SealedOnly` (what must be sealed), FastAPI (routes).
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from serving.privacy.multipart import FRAMING_BYTES
 from serving.privacy.policy import SealedOnly
 from serving.privacy.sealed import Sealed
 from serving.settings import Settings
+from serving.telemetry.telemetry import Telemetry
 
 PATHS = ("/v1/detect", "/v1/models", "/openapi.json", KEYS_PATH, GATEWAY_PATH)
 OPEN_PATHS = ("/v1/models", "/openapi.json")
@@ -54,9 +55,11 @@ def create_app(
     new_id: Callable[[], str],
     clock: Callable[[], float],
     audit: Sink = UNAUDITED,
+    telemetry: Telemetry | None = None,
 ) -> ASGIApp:
     """The application. gate: opens sealed requests. access: who may ask. listeners: the addresses it is reached at.
     new_id: a fresh random id. clock: monotonic seconds. audit: where records of requests go.
+    telemetry: counts requests, if anybody does.
 
     Reads nothing but the page's files and loads nothing: `catalogue`, `gate` and `access` are loaded later.
     """
@@ -102,7 +105,8 @@ def create_app(
         new_id=new_id,
     )
     marked = SecurityHeaders(Cors(opened, settings.headers.cors_origins))
-    return Audit(marked, audit, routes={*PATHS, *PAGE_PATHS}, clock=clock, new_id=new_id)
+    audited = Audit(marked, audit, routes={*PATHS, *PAGE_PATHS}, clock=clock, new_id=new_id)
+    return audited if telemetry is None else telemetry.measured(audited)
 
 
 async def _safelight_error(request: Request, error: Exception) -> Response:

@@ -5,18 +5,22 @@ Knows nothing of who may ask, and of no one protocol.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from urllib.parse import unquote
 
 import anyio.to_thread
 from starlette.types import Message, Receive, Scope, Send
 
-from safelight.errors import SafelightError, SealBroken, UnknownKey
+from safelight.errors import Overloaded, SafelightError, SealBroken, UnknownKey
 from safelight.sealing.dates import write_date
 from safelight.sealing.messages import Headers
-from safelight.sealing.protocol import Opened, Opener, OuterRequest, Sealer
+from safelight.sealing.protocol import Opened, Opener, Opening, OuterRequest, Sealer
 from serving.privacy.context import Seal, sealed_scope
 from serving.privacy.refusals import BROKEN_DOWN
+from serving.resilience.memory import Holding
+from serving.resilience.pace import Pace
 
 _OWN_HEADERS = frozenset({b"host", b"content-length", b"expect"})
 _DROPPED = frozenset({b"content-length", b"date", b"server"})
@@ -31,47 +35,79 @@ def outer_request(scope: Scope) -> OuterRequest:
 
 
 class Envelope:
-    """One sealed request as it comes in. Whatever fails on the way is told at the end, once all of it was received."""
+    """One sealed request as it comes in. Whatever fails on the way is told at the end, once all of it was received.
+
+    holding: where its bytes are counted, the same whatever is wrong with them: how much room is left tells nothing else.
+    """
 
     def __init__(
-        self, opener: Opener, outer: OuterRequest, receive: Receive, max_bytes: int, linger_bytes: int
+        self,
+        opener: Opener,
+        outer: OuterRequest,
+        receive: Receive,
+        holding: Holding,
+        *,
+        max_bytes: int,
+        linger_bytes: int,
     ) -> None:
         self._receive, self._max_bytes, self._linger_bytes = receive, max_bytes, linger_bytes
+        self._holding, self._copies = holding, opener.copies
         self._failure: SafelightError | None = None
-        self._ended = False
+        self._ended = self._given_up = False
         self.size = 0
+        self._opening: Opening | None = None
         try:
             self._opening = opener.begin(outer)
         except (SealBroken, UnknownKey) as error:
             self._failure = error
 
-    async def take_in(self) -> None:
-        """Receive to the end, or to more than is allowed."""
-        while not self._ended and self.size <= self._max_bytes + self._linger_bytes:
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
-                return
-            data = message.get("body", b"")
-            self.size += len(data)
-            if self.size > self._max_bytes:
-                self._failure = SealBroken()
-            self._feed(data)
-            self._ended = not message.get("more_body", False)
+    async def take_in(self, pace: Pace) -> None:
+        """Receive to the end, to more than is allowed, or for as long as it comes fast enough; then make room to open it."""
+        begun = asyncio.get_running_loop().time()
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(pace.deadline(begun, 0)) as timer:
+                while not self._ended and self.size <= self._max_bytes + self._linger_bytes:
+                    message = await self._receive()
+                    if message["type"] == "http.disconnect":
+                        break
+                    self._take(message.get("body", b""))
+                    self._ended = not message.get("more_body", False)
+                    timer.reschedule(pace.deadline(begun, self.size))
+        self._hold(int(self._copies * self.size))
 
     def open(self) -> Opened:
-        """Raises SealBroken or UnknownKey."""
+        """Raises SealBroken, UnknownKey, or Overloaded when there was no room for it."""
         if not self._ended and self._failure is None:
             self._failure = SealBroken()
         if self._failure is not None:
             raise self._failure
-        return self._opening.finish()
+        assert self._opening is not None
+        opening, self._opening = self._opening, None
+        return opening.finish()
 
-    def _feed(self, data: bytes) -> None:
-        if self._failure is None and data:
+    def _take(self, data: bytes) -> None:
+        self.size += len(data)
+        if self.size > self._max_bytes:
+            self._give_up(SealBroken())
+        self._hold(len(data))
+        if self._failure is None and self._opening is not None and data:
             try:
                 self._opening.feed(data)
             except (SealBroken, UnknownKey) as error:
                 self._failure = error
+
+    def _hold(self, size: int) -> None:
+        """Once there was no room, or it was too large, nothing more of it is kept."""
+        if not self._given_up:
+            try:
+                self._holding.take(size)
+            except Overloaded as error:
+                self._give_up(error)
+
+    def _give_up(self, error: SafelightError) -> None:
+        if not self._given_up:
+            self._failure, self._opening, self._given_up = error, None, True
+            self._holding.keep(0)
 
 
 class Body:
@@ -91,11 +127,22 @@ class Body:
 class SealedAnswer:
     """The send channel of an inner request: seals what passes, and sends it on as soon as there is something sealed.
 
-    blocking: whether sealing works for long, or waits for another machine.
+    blocking: whether sealing works for long, or waits for another machine. spent: told when each part was begun and sealed,
+    by the clock.
     """
 
-    def __init__(self, sealer: Sealer, send: Send, now: Callable[[], float], *, blocking: bool) -> None:
+    def __init__(
+        self,
+        sealer: Sealer,
+        send: Send,
+        now: Callable[[], float],
+        *,
+        blocking: bool,
+        clock: Callable[[], float],
+        spent: Callable[[float, float], None],
+    ) -> None:
         self._sealer, self._send, self._now, self._blocking = sealer, send, now, blocking
+        self._clock, self._spent = clock, spent
         self._started = self._ended = False
 
     async def send(self, message: Message) -> None:
@@ -104,11 +151,13 @@ class SealedAnswer:
             kept = tuple(line for line in headers if line[0] not in _DROPPED)
             await self._pass_on(self._sealer.begin(message["status"], (*kept, (b"date", write_date(self._now())))))
         elif message["type"] == "http.response.body":
+            begun = self._clock()
             sealed = self._sealer.write(message.get("body", b""))
             if not message.get("more_body", False):
                 end = self._sealer.end
                 sealed += await anyio.to_thread.run_sync(end) if self._blocking else end()
                 self._ended = True
+            self._spent(begun, self._clock())
             await self._pass_on(sealed)
 
     async def close(self) -> None:

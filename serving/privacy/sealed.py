@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 
 import anyio
 import anyio.to_thread
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from safelight.errors import ReplayStoreDown, SealBroken, UnknownKey
+from safelight.errors import Overloaded, ReplayStoreDown, SealBroken, UnknownKey
 from safelight.sealing.ohttp import DATE_PROBLEM, KEYS_PATH, KEYS_TYPE
 from safelight.sealing.protocol import Opened, Opener, OuterRequest
 from serving.api import problems
@@ -23,6 +24,8 @@ from serving.privacy.channels import Body, Envelope, SealedAnswer, inner_scope, 
 from serving.privacy.gate import Gate
 from serving.privacy.record import UNOPENED, record_of
 from serving.privacy.refusals import BROKEN, UNKNOWN_KEY
+from serving.resilience.memory import Budget, Holding
+from serving.resilience.pace import Pace
 
 INNER_PREFIX = "/v1/"
 _KEYS_MAX_AGE_S = 300
@@ -34,8 +37,8 @@ class Sealed:
     """ASGI middleware.
 
     app: gets inner requests, marked as sealed, and everything that is not sealed. max_bytes: of an envelope.
-    body_timeout_s: for it to arrive. linger_bytes: how much more of one that is too large is thrown away before it is
-    refused. turns: envelopes held at a time. clock: monotonic seconds. new_id: a fresh random id.
+    linger_bytes: how much more of one that is too large is thrown away before it is refused. pace: how fast it has to
+    arrive. budget: of bytes that all requests may hold together. clock: monotonic seconds. new_id: a fresh random id.
     """
 
     def __init__(
@@ -45,15 +48,15 @@ class Sealed:
         *,
         max_bytes: int,
         linger_bytes: int,
-        body_timeout_s: float,
-        turns: int,
+        pace: Pace,
+        budget: Budget,
         clock: Callable[[], float],
         new_id: Callable[[], str],
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
     ) -> None:
         self._app, self._gate = app, gate
-        self._max_bytes, self._linger_bytes, self._timeout_s = max_bytes, linger_bytes, body_timeout_s
-        self._turns = anyio.CapacityLimiter(turns)
+        self._max_bytes, self._linger_bytes = max_bytes, linger_bytes
+        self._pace, self._budget = pace, budget
         self._clock, self._new_id, self._sleep = clock, new_id, sleep
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -67,11 +70,11 @@ class Sealed:
         elif opener is None:
             await self._app(scope, receive, send)
         else:
-            async with self._turns:
-                refused = await self._exchange(opener, outer, scope, receive, send)
-            if refused is not None:  # waits without a turn: many of these must not keep others from being served
-                await self._until_the_next_step(refused.ended)
-                await refused.answer(scope, receive, send)
+            with self._budget.holding() as holding:
+                refused = await self._exchange(opener, outer, scope, receive, send, holding)
+                if refused is not None:  # what it held is given back with the answer, so that this tells nothing earlier
+                    await self._until_the_next_step(refused.ended)
+                    await refused.answer(scope, receive, send)
 
     def _keys(self, outer: OuterRequest) -> Response:
         if outer.method != "GET":
@@ -80,12 +83,13 @@ class Sealed:
         return Response(self._gate.key_configs(), headers=cache, media_type=KEYS_TYPE)
 
     async def _exchange(
-        self, opener: Opener, outer: OuterRequest, scope: Scope, receive: Receive, send: Send
+        self, opener: Opener, outer: OuterRequest, scope: Scope, receive: Receive, send: Send, holding: Holding
     ) -> _Refused | None:
         """Returns what is still to be answered where the envelope was refused."""
-        envelope = Envelope(opener, outer, receive, self._max_bytes, self._linger_bytes)
-        with anyio.move_on_after(self._timeout_s):
-            await envelope.take_in()
+        envelope = Envelope(
+            opener, outer, receive, holding, max_bytes=self._max_bytes, linger_bytes=self._linger_bytes
+        )
+        await envelope.take_in(self._pace)
         ended = self._clock()
         record = record_of(scope)
         record.protocol = UNOPENED
@@ -95,14 +99,29 @@ class Sealed:
             refusal = await self._refusal(opened)
         except (SealBroken, UnknownKey) as error:
             return _Refused(UNKNOWN_KEY if isinstance(error, UnknownKey) else BROKEN, ended)
+        except Overloaded as error:
+            return _Refused(self._overloaded(error), ended)
+        holding.keep(len(opened.request.body))
         record.protocol, record.key_id = opened.protocol, opened.key_id
-        sealing = SealedAnswer(opened.sealer, send, self._gate.now, blocking=opener.blocking)
+        # Of what opened only: how long it took with others would tell why they did not.
+        record.spent("open", ended, self._clock())
+        seal = partial(record.spent, "seal")
+        sealing = SealedAnswer(
+            opened.sealer, send, self._gate.now, blocking=opener.blocking, clock=self._clock, spent=seal
+        )
         if refusal is not None:
             await refusal(scope, receive, sealing.send)
         else:
             await self._app(inner_scope(scope, opened), Body(opened.request.body, receive), sealing.send)
         await sealing.close()
         return None
+
+    def _overloaded(self, error: Overloaded) -> Response:
+        """In the clear: nothing was opened, and it depends on nothing but sizes."""
+        request_id = self._new_id()
+        answer = problems.refusal(error, request_id)
+        answer.headers["x-request-id"] = request_id
+        return answer
 
     async def _refusal(self, opened: Opened) -> Response | None:
         """What is answered, sealed, in place of the application: the date is off, or the path leads elsewhere.

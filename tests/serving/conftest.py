@@ -27,6 +27,7 @@ from serving.privacy.access import Access
 from serving.privacy.audit import UNAUDITED, Sink
 from serving.privacy.gate import Gate
 from serving.settings import Batching, Runtime, Settings, load_settings
+from serving.telemetry.telemetry import Telemetry
 from tests.conftest import ROOT
 from tests.serving.graphs import promote
 from tests.serving.redis_server import mortal_redis, redis_url  # noqa: F401  # fixtures
@@ -122,6 +123,7 @@ def make_app() -> Callable[..., ASGIApp]:
         addresses: tuple[object, ...] = LOOPBACK,
         audit: Sink = UNAUDITED,
         now: Callable[[], float] = time.time,
+        telemetry: Telemetry | None = None,
     ) -> ASGIApp:
         if catalogue is None:
             catalogue = catalogue_of(settings)
@@ -140,6 +142,7 @@ def make_app() -> Callable[..., ASGIApp]:
             new_id=lambda: next(ids),
             clock=time.perf_counter,
             audit=audit,
+            telemetry=telemetry,
         )
 
     return make

@@ -1,0 +1,52 @@
+"""What models report, as figures. An `Observer`: quick, silent, from any thread. Knows nothing of requests or of drift."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from safelight.detections import Detections
+from serving.models.observer import BreakerState, Failure, Swap
+from serving.telemetry.labels import BREAKER_STATES, Names
+from serving.telemetry.metrics import Bound, Metrics
+
+
+class Figures:
+    """metrics: where they go. names: which routes and members are told apart."""
+
+    def __init__(self, metrics: Metrics, names: Names) -> None:
+        self._names = names
+        self._batch_size, self._run_seconds = Bound(metrics.batch_size), Bound(metrics.run_seconds)
+        self._queue_depth, self._breaker_state = Bound(metrics.queue_depth), Bound(metrics.breaker_state)
+        self._fallbacks, self._swaps = Bound(metrics.fallbacks), Bound(metrics.swaps)
+        self._model_ready, self._agreement = Bound(metrics.model_ready), Bound(metrics.agreement)
+
+    def ran(self, route: str, member: str, size: int, seconds: float) -> None:
+        who = self._who(route, member)
+        self._batch_size(*who).observe(size)
+        self._run_seconds(*who).observe(seconds)
+
+    def queued(self, route: str, member: str, waiting: int) -> None:
+        self._queue_depth(*self._who(route, member)).set(waiting)
+
+    def breaker(self, route: str, member: str, state: BreakerState) -> None:
+        for one in BREAKER_STATES:
+            self._breaker_state(*self._who(route, member), one).set(one == state)
+
+    def fell_back(self, route: str, member: str, reason: Failure) -> None:
+        self._fallbacks(*self._who(route, member), reason).inc()
+
+    def swapped(self, route: str, member: str, outcome: Swap) -> None:
+        self._swaps(*self._who(route, member), outcome).inc()
+
+    def loaded(self, route: str, member: str, ready: bool) -> None:
+        self._model_ready(*self._who(route, member)).set(ready)
+
+    def seen(self, route: str, member: str, view: NDArray[np.uint8], found: Detections) -> None:
+        pass
+
+    def compared(self, route: str, member: str, agreement: float) -> None:
+        self._agreement(*self._who(route, member)).observe(agreement)
+
+    def _who(self, route: str, member: str) -> tuple[str, str]:
+        return self._names.of(route), self._names.of(member)
