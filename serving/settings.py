@@ -17,6 +17,8 @@ from safelight.errors import ConfigError
 
 PREFIX = "SAFELIGHT_"
 SETTINGS = Path("conf/serving/gateway.yaml")
+OPENING_COPIES = 2.5
+"""How many times its size an envelope may need while it is opened."""
 _ENVIRONMENT_ONLY = "allow_plaintext"
 
 
@@ -41,15 +43,26 @@ MediaType = Literal["image/jpeg", "image/png", "image/webp", "image/heic", "imag
 
 class Limits(_Frozen):
     """max_bytes: of one image file. max_pixels: width x height. max_side: the longer of the two. media_types: what is read.
-    uploads, pictures: how many at a time. body_timeout_s: for a body to arrive."""
+    memory_bytes: that all requests of a worker may hold of what was sent. requests: under way at a time in a worker.
+    pictures: at a time. body_timeout_s: for a body to arrive; it has to come at body_min_bytes_per_s on average, after
+    body_grace_s that do not count."""
 
     max_bytes: int = Field(ge=1024)
     max_pixels: int = Field(ge=1)
     max_side: int = Field(ge=1)
     media_types: tuple[MediaType, ...] = Field(min_length=1)
-    uploads: int = Field(ge=1)
+    memory_bytes: int = Field(ge=1)
+    requests: int = Field(ge=1)
     pictures: int = Field(ge=1)
     body_timeout_s: float = Field(gt=0)
+    body_min_bytes_per_s: float = Field(gt=0)
+    body_grace_s: float = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _one_fits(self) -> Limits:
+        if self.memory_bytes < OPENING_COPIES * self.envelope_bytes:
+            raise ValueError(f"memory_bytes must be at least {OPENING_COPIES * 2:g} x max_bytes: one envelope, opened")
+        return self
 
     @property
     def envelope_bytes(self) -> int:

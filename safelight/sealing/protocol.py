@@ -70,9 +70,11 @@ class OuterRequest:
 
 
 class Opener(Protocol):
-    """The service's end of a protocol. blocking: whether `finish` works for long, or waits for another machine."""
+    """The service's end of a protocol. blocking: whether `finish` works for long, or waits for another machine. copies: how
+    many times the size of an envelope `finish` needs, at most, beside the envelope."""
 
     blocking: bool
+    copies: float
 
     def recognises(self, outer: OuterRequest) -> bool:
         """Whether this request carries an envelope of this protocol, by its path and media type."""

@@ -1,8 +1,8 @@
 """The one ASGI application with every public route. Knows nothing of BentoML.
 
 From the outside in: `Measured` (figures and traces), `Audit` (a record of each request), `SecurityHeaders` and `Cors` (what
-browsers may do), `Sealed` (opens sealed requests and goes on with the inner ones), `Boundary` (ids, failures), `Admission`
-(who asks, and how often), `SealedOnly` (what must be sealed), FastAPI (routes).
+browsers may do), `UnderWay` (how many at a time), `Sealed` (opens sealed requests and goes on with the inner ones),
+`Boundary` (ids, failures), `Admission` (who asks, and how often), `SealedOnly` (what must be sealed), FastAPI (routes).
 """
 
 from __future__ import annotations
@@ -36,6 +36,9 @@ from serving.privacy.listeners import Listeners
 from serving.privacy.multipart import FRAMING_BYTES
 from serving.privacy.policy import SealedOnly
 from serving.privacy.sealed import Sealed
+from serving.resilience.memory import Budget
+from serving.resilience.pace import Pace
+from serving.resilience.underway import UnderWay
 from serving.settings import Settings
 from serving.telemetry.telemetry import Telemetry
 
@@ -65,7 +68,9 @@ def create_app(
     """
     limits = settings.limits
     images = ImageLimits(limits.max_bytes, limits.max_pixels, limits.media_types, limits.max_side)
-    intake = Intake(images, timeout_s=limits.body_timeout_s, at_once=limits.uploads)
+    pace = Pace(limits.body_timeout_s, limits.body_min_bytes_per_s, limits.body_grace_s)
+    budget = Budget(limits.memory_bytes)
+    intake = Intake(images, pace=pace, budget=budget)
     detect = DetectRoute(
         catalogue, intake, images, settings.location.geohash_precision, pictures=limits.pictures, clock=clock
     )
@@ -99,12 +104,13 @@ def create_app(
         gate,
         max_bytes=limits.envelope_bytes,
         linger_bytes=limits.max_bytes,
-        body_timeout_s=limits.body_timeout_s,
-        turns=limits.uploads,
+        pace=pace,
+        budget=budget,
         clock=clock,
         new_id=new_id,
     )
-    marked = SecurityHeaders(Cors(opened, settings.headers.cors_origins))
+    under_way = UnderWay(opened, limits.requests, new_id=new_id)
+    marked = SecurityHeaders(Cors(under_way, settings.headers.cors_origins))
     audited = Audit(marked, audit, routes={*PATHS, *PAGE_PATHS}, clock=clock, new_id=new_id)
     return audited if telemetry is None else telemetry.measured(audited)
 

@@ -50,8 +50,7 @@ class DetectRoute:
         options = DetectOptions.parse(request.query_params.multi_items(), self._geohash_precision)
         served = self._catalogue.served(options.model)
         class_ids = options.class_ids(served.manifest.labels)
-        async with self._intake.turns:
-            upload = await self._intake.image(request)
+        async with self._intake.taking(request) as upload:
             answer = await anyio.to_thread.run_sync(
                 self._answer, served, upload, options, class_ids, self._clock(), limiter=self._pictures
             )

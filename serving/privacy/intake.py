@@ -1,19 +1,22 @@
-"""Taking in the one image of a request: raw or in a form, in memory, within limits of size and time.
+"""Taking in the one image of a request: raw or in a form, in memory, within limits of size, time and memory.
 
 Whatever is wrong is refused before more than the limit was held. Knows nothing of what the image will be used for.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
-import anyio
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from safelight.errors import BodyTooSlow, EmptyBody, MalformedBody, TooLarge, UnsupportedFormat
 from safelight.images import ImageLimits
 from serving.privacy.context import Upload, context_of
 from serving.privacy.multipart import FRAMING_BYTES, FormFile
+from serving.resilience.memory import Budget, Holding
+from serving.resilience.pace import Pace
 
 FIELD = "image"
 """Name of the form field that holds the image."""
@@ -25,19 +28,24 @@ _ALIASES = {"image/jpg": "image/jpeg", "image/heif": "image/heic"}
 class Intake:
     """Reads images out of requests.
 
-    limits: bytes and media types that are accepted. timeout_s: for a body to arrive. at_once: bodies held at a time;
-    further requests wait with their bodies unread.
+    limits: bytes and media types that are accepted. pace: how fast a body has to arrive. budget: of bytes that all requests
+    may hold together.
     """
 
-    def __init__(self, limits: ImageLimits, *, timeout_s: float, at_once: int) -> None:
-        self._limits, self._timeout_s = limits, timeout_s
-        self.turns = anyio.CapacityLimiter(at_once)
+    def __init__(self, limits: ImageLimits, *, pace: Pace, budget: Budget) -> None:
+        self._limits, self._pace, self._budget = limits, pace, budget
 
-    async def image(self, request: Request) -> Upload:
-        """The image of a request; call it with one of `turns` in hand.
+    @asynccontextmanager
+    async def taking(self, request: Request) -> AsyncIterator[Upload]:
+        """The image of a request, whose bytes are held for as long as the block lasts.
 
-        Raises EmptyBody, TooLarge, MalformedBody, MissingField, InvalidOption, UnsupportedFormat or BodyTooSlow.
+        Raises EmptyBody, TooLarge, MalformedBody, MissingField, InvalidOption, UnsupportedFormat, BodyTooSlow, or Overloaded
+        when there is no room for more bytes.
         """
+        with self._budget.holding() as holding:
+            yield await self._image(request, holding)
+
+    async def _image(self, request: Request, holding: Holding) -> Upload:
         content_type = request.headers.get("content-type", "")
         form = _essence(content_type) == _FORM
         if not form:
@@ -46,26 +54,23 @@ class Intake:
         declared = request.headers.get("content-length", "")
         if declared.isdecimal() and int(declared) > largest:
             raise TooLarge(f"Expected at most {self._limits.max_bytes} bytes, the request announces more.")
-        try:
-            with anyio.fail_after(self._timeout_s):
-                if form:
-                    data, content_type = await self._from_form(request, content_type, largest)
-                else:
-                    data = b"".join([chunk async for chunk in _bounded(request, largest)])
-        except TimeoutError:
-            raise BodyTooSlow(f"Expected the whole body within {self._timeout_s:g} s.") from None
-        except ClientDisconnect:
-            raise MalformedBody("The connection was closed before the body ended.") from None
+        context = context_of(request.scope)
+        # What was in an envelope is held by whoever opened it; out of a form it is copied.
+        body = _Body(request, largest, self._pace, None if context.seal is not None and not form else holding)
+        if form:
+            data, content_type = await self._from_form(body, content_type)
+        else:
+            chunks: list[bytes] = []
+            await body.pour(chunks.append)
+            data = b"".join(chunks)  # a single chunk is not copied
         if not data:
             raise EmptyBody(f"Expected an image ({', '.join(self._limits.media_types)}), got no bytes.")
-        return Upload(context_of(request.scope), data, self._media_type(content_type))
+        return Upload(context, data, self._media_type(content_type))
 
-    async def _from_form(self, request: Request, content_type: str, largest: int) -> tuple[bytes, str]:
-        form, empty = FormFile(content_type, FIELD, self._limits.max_bytes), True
-        async for chunk in _bounded(request, largest):
-            empty = False
-            form.feed(chunk)
-        if empty:
+    async def _from_form(self, body: _Body, content_type: str) -> tuple[bytes, str]:
+        form = FormFile(content_type, FIELD, self._limits.max_bytes)
+        await body.pour(form.feed)
+        if not body.size:
             raise EmptyBody(f"Expected a form with the field '{FIELD}', got no bytes.")
         data, media_type = form.file()
         return data, media_type or ""
@@ -89,12 +94,41 @@ def _essence(content_type: str) -> str:
     return _ALIASES.get(essence, essence)
 
 
-async def _bounded(request: Request, largest: int) -> AsyncIterator[bytes]:
-    """The body's chunks, until they are more than `largest` bytes: then TooLarge."""
-    size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > largest:
-            raise TooLarge(f"Expected at most {largest} bytes, got more.")
-        if chunk:
-            yield chunk
+class _Body:
+    """A request's body on its way in. largest: bytes. holding: where its bytes are counted, None when they already are.
+    size: bytes that came."""
+
+    def __init__(self, request: Request, largest: int, pace: Pace, holding: Holding | None) -> None:
+        self._receive, self._largest, self._pace, self._holding = request.receive, largest, pace, holding
+        self._ended = False
+        self.size = 0
+
+    async def pour(self, into: Callable[[bytes], object]) -> None:
+        """Give each piece to `into` as it comes. Raises TooLarge, BodyTooSlow, MalformedBody or Overloaded."""
+        begun = asyncio.get_running_loop().time()
+        try:
+            async with asyncio.timeout_at(self._pace.deadline(begun, 0)) as timer:
+                while (chunk := await self._next()) is not None:
+                    into(chunk)
+                    timer.reschedule(self._pace.deadline(begun, self.size))
+        except TimeoutError:
+            raise BodyTooSlow(f"Expected at least {self._pace}.") from None
+
+    async def _next(self) -> bytes | None:
+        """The next piece that is not empty, None at the end."""
+        while not self._ended:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise MalformedBody("The connection was closed before the body ended.")
+            self._ended = not message.get("more_body", False)
+            if chunk := message.get("body", b""):
+                self._count(len(chunk))
+                return chunk
+        return None
+
+    def _count(self, size: int) -> None:
+        self.size += size
+        if self.size > self._largest:
+            raise TooLarge(f"Expected at most {self._largest} bytes, got more.")
+        if self._holding is not None:
+            self._holding.take(size)

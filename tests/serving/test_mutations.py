@@ -29,6 +29,8 @@ from serving.privacy.gate import Gate
 from serving.privacy.refusals import BROKEN, UNKNOWN_KEY
 from serving.privacy.replay import MemoryReplay
 from serving.privacy.sealed import Sealed
+from serving.resilience.memory import Budget
+from serving.resilience.pace import Pace
 from tests.serving.conftest import encoded, squares
 
 PICTURE = encoded(squares(person=(8, 8)))
@@ -52,8 +54,8 @@ class Service:
             self.gate,
             max_bytes=settings.limits.envelope_bytes,
             linger_bytes=1000,
-            body_timeout_s=60,
-            turns=4,
+            pace=Pace(within_s=60, bytes_per_s=1, grace_s=60),
+            budget=Budget(20_000_000),
             clock=lambda: self.clock,
             new_id=lambda: "0" * 32,
             sleep=self._sleep,
@@ -437,12 +439,11 @@ def test_refusals_leave_at_whole_steps_after_the_end_of_the_request(service, mon
     cases = refused_in_every_way(service)
     good = cases["replay"]["body"]
     ticks = itertools.cycle([100.0, 100.0 + took_s])
-    monkeypatch.setattr(service.sealed, "_clock", lambda: next(ticks))
 
     async def send_all() -> None:
         ok = await service.post(good, WHOLE.request_type)
         assert ok[0] == 200
-        next(ticks)  # an answer asks for the time once only
+        monkeypatch.setattr(service.sealed, "_clock", lambda: next(ticks))
         for name, case in cases.items():
             service.waits.clear()
             answer = await service.post(**{"content_type": WHOLE.request_type, **case})
@@ -479,7 +480,7 @@ def test_a_refusal_waits_for_the_end_of_the_body(service):
 
 
 def test_waiting_refusals_keep_nobody_from_being_served(settings, tmp_path):
-    """More refused requests than there are turns wait for their step, and a good one passes them."""
+    """More refused requests than there are threads wait for their step, and a good one passes them."""
     service = Service(settings, tmp_path / "keys")
     release = anyio.Event()
 

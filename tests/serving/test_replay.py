@@ -20,6 +20,8 @@ from safelight.sealing.protocol import Opened
 from serving.privacy.gate import Gate
 from serving.privacy.replay import MemoryReplay, RedisReplay, SqliteReplay, open_store
 from serving.privacy.sealed import Sealed
+from serving.resilience.memory import Budget
+from serving.resilience.pace import Pace
 
 NOW = 1_800_000_000.0
 numbers = itertools.count()
@@ -352,7 +354,8 @@ def test_an_envelope_is_known_for_longer_than_it_is_fresh(own_keys, clock, ahead
 
     request = InnerRequest("GET", "/v1/models")
     opened = Opened(request, None, "ohttp", key.name, token=b"t", sent_at=NOW + ahead)  # type: ignore[arg-type]
-    middleware = Sealed(None, gate, max_bytes=1, linger_bytes=0, body_timeout_s=1, turns=1, clock=clock, new_id=str)  # type: ignore[arg-type]
+    limits = {"max_bytes": 1, "linger_bytes": 0, "pace": Pace(1, 1, 1), "budget": Budget(1)}
+    middleware = Sealed(None, gate, **limits, clock=clock, new_id=str)  # type: ignore[arg-type]
     assert anyio.run(middleware._refusal, opened) is None
     (until,) = store.untils
     assert until >= NOW + ahead + own_keys.sealing.freshness_s + 60

@@ -34,6 +34,7 @@ class AwsOpener:
     """
 
     blocking = True
+    copies = 1.5
 
     def __init__(
         self,

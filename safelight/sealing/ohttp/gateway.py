@@ -25,6 +25,7 @@ class OhttpOpener:
     """
 
     blocking = False
+    copies = 1.0
 
     def __init__(self, keys: Callable[[], Sequence[GatewayKey]], *, chunked: bool) -> None:
         self._keys = keys
