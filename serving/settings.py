@@ -183,6 +183,17 @@ class Audit(_Frozen):
     fsync: bool
 
 
+class Telemetry(_Frozen):
+    """traces: URL of an OTLP/HTTP collector, path included, or none. sample_ratio: the share of requests that are traced.
+    continue_traces: whose `traceparent` is followed: nobody's, that of plain requests, or also the one outside of an
+    envelope. drift: whether what networks see and find is compared with the reference in their manifests."""
+
+    traces: Annotated[str, Field(pattern=r"^none$|^https?://[^\s/?#]+/[^\s?#]+$")]
+    sample_ratio: float = Field(ge=0, le=1)
+    continue_traces: Literal["none", "plain", "all"]
+    drift: bool
+
+
 class Settings(_Frozen):
     """All of the gateway's settings."""
 
@@ -201,6 +212,7 @@ class Settings(_Frozen):
     rates: Rates
     headers: Headers
     audit: Audit
+    telemetry: Telemetry
 
     @model_validator(mode="after")
     def _default_is_served(self) -> Settings:

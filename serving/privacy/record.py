@@ -27,7 +27,7 @@ class Record:
 
     routes: those that may be named; any other is "unknown". protocol: "plain", or how the request was sealed. key_id:
     public name of the key that opened it. status: of the answer that the asker reads, the inner one when sealed. model,
-    digest: of the one that answered. refusal: the anchor of a problem's type. caller: who asked; the log keeps a pseudonym.
+    digest: of the one that answered. refusal: the anchor of a problem's type. batch_size: inputs in the run it was part of. caller: who asked; the log keeps a pseudonym.
     stages: where the time went: (stage, begun, ended), seconds of the service's monotonic clock.
     """
 
@@ -41,6 +41,7 @@ class Record:
     model: str | None = None
     digest: str | None = None
     refusal: str | None = None
+    batch_size: int | None = None
     caller: str | None = field(default=None, repr=False)
     stages: list[tuple[Stage, float, float]] = field(default_factory=list, repr=False)
 

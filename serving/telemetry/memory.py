@@ -9,7 +9,6 @@ import psutil
 from serving.settings import Limits
 
 _BYTES_PER_PIXEL = 22  # WebP with transparency, measured; a JPEG needs 10 to 14
-_COPIES_OF_A_BODY = 4  # an envelope may be twice a picture, and is held twice while it is opened
 _CGROUP = Path("/sys/fs/cgroup/memory.max")
 
 
@@ -18,10 +17,10 @@ def resident_bytes() -> int:
     return int(psutil.Process().memory_info().rss)
 
 
-def working_bytes(limits: Limits) -> int:
-    """What requests may need at worst, beside what a worker holds once its models are loaded (docs/serving.md, Settings)."""
-    bodies = _COPIES_OF_A_BODY * limits.uploads * limits.max_bytes
-    return bodies + limits.pictures * (limits.max_bytes + limits.max_pixels * _BYTES_PER_PIXEL)
+def working_bytes(limits: Limits, models: int) -> int:
+    """What requests may need at worst, beside what a worker holds once its models are loaded: what senders hold, and the pictures
+    that each of so many models decodes at a time (docs/serving.md, Settings)."""
+    return limits.memory_bytes + models * limits.pictures * limits.max_pixels * _BYTES_PER_PIXEL
 
 
 def allowed_bytes(workers: int, cgroup: Path = _CGROUP) -> int | None:

@@ -73,7 +73,7 @@ class Metrics:
         self.memory_bound = self._gauge(
             "safelight_worker_memory_bound_bytes", "What it should not pass.", (), "livemin"
         )
-        self.spans_lost = self._counter("safelight_spans_lost", "Spans that did not reach the collector.", ())
+        self.spans = self._counter("safelight_spans", "Spans of traces: made, sent, failed to be sent.", ("outcome",))
 
     def _counter(self, name: str, text: str, labels: Sequence[str]) -> Any:
         return Counter(name, text, labels, registry=self._registry)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from prometheus_client import REGISTRY, CollectorRegistry
 from starlette.types import ASGIApp
@@ -19,7 +20,10 @@ from serving.telemetry import memory, workers
 from serving.telemetry.labels import Names
 from serving.telemetry.metrics import Metrics
 from serving.telemetry.observer import Figures
-from serving.telemetry.requests import Measured, RequestFigures, Tracer
+from serving.telemetry.requests import Measured, RequestFigures
+
+if TYPE_CHECKING:
+    from serving.telemetry.traces import Traces
 
 log = logs.logger()
 _LOOK_AROUND_S = 5.0
@@ -42,19 +46,23 @@ class Telemetry:
         self.metrics, names = Metrics(registry), Names()
         self._figures = RequestFigures(self.metrics, names)
         self.observer: Observer = Figures(self.metrics, names)
-        self._tracer: Tracer | None = None
+        self._traces: Traces | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._look_around, name="telemetry", daemon=True)
 
     def measured(self, app: ASGIApp) -> ASGIApp:
         """The application, with every request counted."""
-        return Measured(app, self._figures, self._clock, lambda: self._tracer)
+        return Measured(app, self._figures, self._clock, lambda: self._traces)
 
     def start(self) -> None:
         """Once the models are loaded: what the worker holds then is what it needs at rest."""
-        at_rest = memory.resident_bytes() + memory.working_bytes(self._settings.limits)
+        at_rest = memory.resident_bytes() + memory.working_bytes(self._settings.limits, len(self._settings.models))
         allowed = memory.allowed_bytes(self._settings.workers)
         self.metrics.memory_bound.set(at_rest if allowed is None else min(at_rest, allowed))
+        if self._settings.telemetry.traces != "none":
+            from serving.telemetry.traces import Traces
+
+            self._traces = Traces(self._settings.telemetry, clock=self._clock, count=self._count_spans)
         self.look_around()
         self._thread.start()
 
@@ -65,10 +73,16 @@ class Telemetry:
             workers.bury(self._folder)
 
     def close(self) -> None:
-        """Stop the thread. Idempotent."""
+        """Stop the thread, and send what is left of the traces, for a few seconds at most. Idempotent."""
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join()
+        if self._traces is not None:
+            self._traces.close()
+            self._traces = None
+
+    def _count_spans(self, outcome: str, number: int) -> None:
+        self.metrics.spans.labels(outcome).inc(number)
 
     def _look_around(self) -> None:
         while not self._stopping.wait(_LOOK_AROUND_S):
