@@ -121,7 +121,8 @@ class _Body:
             if message["type"] == "http.disconnect":
                 raise MalformedBody("The connection was closed before the body ended.")
             self._ended = not message.get("more_body", False)
-            if chunk := message.get("body", b""):
+            chunk: bytes = message.get("body", b"")
+            if chunk:
                 self._count(len(chunk))
                 return chunk
         return None

@@ -72,7 +72,7 @@ class Sealed:
         else:
             with self._budget.holding() as holding:
                 refused = await self._exchange(opener, outer, scope, receive, send, holding)
-                if refused is not None:  # what it held is given back with the answer, so that this tells nothing earlier
+                if refused is not None:  # what it held is given back with its answer: that, too, would tell
                     await self._until_the_next_step(refused.ended)
                     await refused.answer(scope, receive, send)
 
@@ -86,9 +86,7 @@ class Sealed:
         self, opener: Opener, outer: OuterRequest, scope: Scope, receive: Receive, send: Send, holding: Holding
     ) -> _Refused | None:
         """Returns what is still to be answered where the envelope was refused."""
-        envelope = Envelope(
-            opener, outer, receive, holding, max_bytes=self._max_bytes, linger_bytes=self._linger_bytes
-        )
+        envelope = Envelope(opener, outer, receive, holding, max_bytes=self._max_bytes, linger_bytes=self._linger_bytes)
         await envelope.take_in(self._pace)
         ended = self._clock()
         record = record_of(scope)
