@@ -1,8 +1,8 @@
 """The bundle: the only form in which a model leaves training and enters serving.
 
 `bundles/NAME/VERSION/` holds model.onnx, manifest.json, README.md (the model card), model.sig and, where there are such,
-the graphs of variants; `champion.json` beside the versions names the one to serve. Knows nothing of networks or runtimes,
-and never unpickles anything.
+the graphs of variants; `champion.json` beside the versions names the one to serve, `challenger.json`, where there is one, the
+one on trial. Knows nothing of networks or runtimes, and never unpickles anything.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ from pydantic import (
     model_validator,
 )
 
+from safelight.drift import Reference
 from safelight.errors import ManifestInvalid
+from safelight.golden import Golden
 from safelight.heads.interface import Anchors, HeadName
 from safelight.postprocess import Thresholds
 from safelight.preprocess import Preprocess
@@ -36,9 +38,10 @@ MODEL = "model.onnx"
 MANIFEST = "manifest.json"
 CARD = "README.md"
 CHAMPION = "champion.json"
+CHALLENGER = "challenger.json"
 _NAME = r"^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$"
 _SHA256 = r"^[0-9a-f]{64}$"
-_LATER = frozenset({"head", "anchors"})
+_LATER = frozenset({"head", "anchors", "golden", "reference"})
 
 
 class _Frozen(BaseModel):
@@ -97,6 +100,14 @@ class Manifest(_Frozen):
     variants: dict[VariantName, Variant] = {}
     head: HeadName = "boxes-scores"  # what the outputs mean: safelight/heads
     anchors: Anchors | None = None  # for heads that leave the decoding of boxes to us
+    golden: dict[str, Golden] = {}  # by graph, for they do not answer alike: what it is to answer wherever it is loaded
+    reference: Reference | None = None  # how pictures and answers were when they were as they should be
+
+    @model_validator(mode="after")
+    def _golden_of_its_graphs(self) -> Manifest:
+        if unknown := set(self.golden) - {MODEL, *_graphs_of(self)}:
+            raise ValueError(f"golden: expected the graphs of this bundle, got {', '.join(sorted(unknown))}")
+        return self
 
     @model_serializer(mode="wrap")
     def _without_what_came_later(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -125,7 +136,7 @@ class Manifest(_Frozen):
 
 
 class Champion(_Frozen):
-    """Which version of a model is to be served. digest: SHA-256 of its manifest.json."""
+    """Which version of a model is to be served, or is on trial. digest: SHA-256 of its manifest.json."""
 
     name: str = Field(pattern=_NAME)
     version: str = Field(pattern=_NAME)
@@ -215,35 +226,61 @@ def _graphs_of(manifest: Manifest) -> set[str]:
     return {variant.file for variant in manifest.variants.values() if variant.file is not None}
 
 
+Role = Literal["champion", "challenger"]
+_POINTERS: dict[Role, str] = {"champion": CHAMPION, "challenger": CHALLENGER}
+
+
 def write_champion(model_folder: Path, champion: Champion) -> None:
     """Name the version to serve, atomically: a reader sees the old one or the new one, never half of either."""
-    descriptor, scratch = tempfile.mkstemp(dir=model_folder, prefix=".champion-")
-    with os.fdopen(descriptor, "w") as file:
-        file.write(champion.model_dump_json(indent=2))
-        file.flush()
-        os.fsync(file.fileno())
-    Path(scratch).chmod(0o644)
-    Path(scratch).replace(model_folder / CHAMPION)
+    _write_pointer(model_folder, "champion", champion)
+
+
+def write_challenger(model_folder: Path, challenger: Champion | None) -> None:
+    """Name the version on trial, as atomically; None: there is none any more."""
+    if challenger is None:
+        (model_folder / CHALLENGER).unlink(missing_ok=True)
+    else:
+        _write_pointer(model_folder, "challenger", challenger)
 
 
 def read_champion(model_folder: Path) -> Champion:
     """The version to serve. Raises ManifestInvalid when champion.json is missing or malformed."""
-    try:
-        champion = Champion.model_validate_json((model_folder / CHAMPION).read_bytes())
-    except (OSError, ValidationError):
-        raise ManifestInvalid(f"Expected a well-formed {CHAMPION} naming the version to serve.") from None
-    if champion.name != model_folder.name:
-        raise ManifestInvalid(f"Expected a champion of {model_folder.name}, got one of {champion.name}.")
-    return champion
+    return _read_pointer(model_folder, "champion")
 
 
-def read_served(model_folder: Path, public_keys: Sequence[Path]) -> Bundle:
-    """The champion's bundle, verified, the very one that was promoted. Raises SignatureInvalid or ManifestInvalid."""
-    champion = read_champion(model_folder)
-    bundle = read_bundle(model_folder / champion.version, public_keys)
-    if (bundle.manifest.name, bundle.digest) != (champion.name, champion.digest):
+def read_challenger(model_folder: Path) -> Champion | None:
+    """The version on trial, None when there is none. Raises ManifestInvalid when challenger.json is malformed."""
+    return _read_pointer(model_folder, "challenger") if (model_folder / CHALLENGER).exists() else None
+
+
+def read_served(model_folder: Path, public_keys: Sequence[Path], which: Role = "champion") -> Bundle:
+    """The champion's (or the challenger's) bundle, verified, the very one that was named. Raises SignatureInvalid, or
+    ManifestInvalid, also when there is none."""
+    named = _read_pointer(model_folder, which)
+    bundle = read_bundle(model_folder / named.version, public_keys)
+    if (bundle.manifest.name, bundle.digest) != (named.name, named.digest):
         raise ManifestInvalid("The bundle is not the one that was promoted: its name or digest differs.")
     return bundle
+
+
+def _write_pointer(model_folder: Path, role: Role, named: Champion) -> None:
+    descriptor, scratch = tempfile.mkstemp(dir=model_folder, prefix=f".{role}-")
+    with os.fdopen(descriptor, "w") as file:
+        file.write(named.model_dump_json(indent=2))
+        file.flush()
+        os.fsync(file.fileno())
+    Path(scratch).chmod(0o644)
+    Path(scratch).replace(model_folder / _POINTERS[role])
+
+
+def _read_pointer(model_folder: Path, role: Role) -> Champion:
+    try:
+        named = Champion.model_validate_json((model_folder / _POINTERS[role]).read_bytes())
+    except (OSError, ValidationError):
+        raise ManifestInvalid(f"Expected a well-formed {_POINTERS[role]} naming the version to serve.") from None
+    if named.name != model_folder.name:
+        raise ManifestInvalid(f"Expected a {role} of {model_folder.name}, got one of {named.name}.")
+    return named
 
 
 def content_version(*parts: bytes | dict[str, Any]) -> str:

@@ -3,16 +3,21 @@ import stat
 import pytest
 
 from safelight.bundle import (
+    CHALLENGER,
     CHAMPION,
     MODEL,
     Champion,
     Manifest,
     content_version,
     read_bundle,
+    read_challenger,
+    read_champion,
     read_served,
     write_bundle,
+    write_challenger,
     write_champion,
 )
+from safelight.drift import STATISTICS
 from safelight.errors import BundleError, ManifestInvalid, SignatureInvalid
 from safelight.signing import SIGNATURE, sign, signing_key
 
@@ -209,3 +214,56 @@ def test_a_signed_manifest_that_names_a_graph_it_does_not_hold_is_refused(folder
 def test_a_variant_is_a_graph_of_ours_or_a_least_side(variant):
     with pytest.raises(ValueError):
         manifest(variants={"int8": variant})
+
+
+GOLDEN = {
+    "seed": 0,
+    "tolerance": {"score": 0.01, "box": 1},
+    "samples": [{"drawing": 0, "answers": [{"label": 0, "score": 0.5, "box": [0, 0, 8, 8]}]}],
+}
+REFERENCE = {"histograms": dict.fromkeys(STATISTICS, (30,) * 10)}
+
+
+def test_golden_samples_and_reference_travel_in_the_manifest(tmp_path, key):
+    folder = tmp_path / "coco" / "v1"
+    told = manifest(variants=INT8, golden={MODEL: GOLDEN, "model.int8.onnx": GOLDEN}, reference=REFERENCE)
+    write_bundle(folder, told, b"a graph", "", key, {"model.int8.onnx": b"a small graph"})
+    found = read_bundle(folder, public(key)).manifest
+    assert (found.golden, found.reference) == (told.golden, told.reference)
+    assert found.golden["model.int8.onnx"].samples[0].answers[0].box == (0, 0, 8, 8)
+
+
+def test_a_manifest_without_them_says_nothing_of_them():
+    assert not {"golden", "reference"} & set(manifest().model_dump(mode="json"))
+
+
+@pytest.mark.parametrize("name", ["model.int8.onnx", "README.md", "/etc/passwd"])
+def test_golden_samples_are_of_the_bundle_s_graphs(name):
+    with pytest.raises(ValueError, match="golden: expected the graphs"):
+        manifest(golden={name: GOLDEN})
+
+
+def test_a_challenger_is_named_beside_the_champion_and_taken_away(folder, key):
+    champion = read_champion(folder.parent)
+    assert read_challenger(folder.parent) is None
+    with pytest.raises(ManifestInvalid, match=CHALLENGER):
+        read_served(folder.parent, public(key), "challenger")
+    digest = write_bundle(folder.with_name("v2"), manifest(version="v2"), b"another graph", "", key)
+    challenger = Champion(name="coco", version="v2", digest=digest)
+    write_challenger(folder.parent, challenger)
+    assert read_challenger(folder.parent) == challenger and read_champion(folder.parent) == champion
+    assert read_served(folder.parent, public(key), "challenger").model == b"another graph"
+    assert read_served(folder.parent, public(key)).model == b"a graph"
+    write_challenger(folder.parent, challenger.model_copy(update={"digest": "0" * 64}))
+    with pytest.raises(ManifestInvalid, match="not the one"):
+        read_served(folder.parent, public(key), "challenger")
+    for _ in range(2):
+        write_challenger(folder.parent, None)
+    assert {path.name for path in folder.parent.iterdir()} == {"v1", "v2", CHAMPION}
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"name": "trees", "version": "v1", "digest": "%s"}' % ("0" * 64)])
+def test_a_challenger_that_is_malformed_is_refused(folder, text):
+    (folder.parent / CHALLENGER).write_text(text)
+    with pytest.raises(ManifestInvalid):
+        read_challenger(folder.parent)
