@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safelight.detections import Detections
+from safelight.drift import Reference
 
 BreakerState = Literal["closed", "open", "half-open"]
 Swap = Literal["swapped", "refused", "rolled back"]
@@ -39,6 +40,10 @@ class Observer(Protocol):
     def seen(self, route: str, member: str, view: NDArray[np.uint8], found: Detections) -> None:
         """What a network was given, `(S, S, 3)` uint8 RGB of the first view, and what it found on the whole picture."""
 
+    def expects(self, route: str, member: str, reference: Reference | None) -> None:
+        """What `seen` tells of a model is to be compared with this from now on: of another version, or at its first; None
+        where its manifest has nothing to compare with."""
+
     def compared(self, route: str, member: str, agreement: float) -> None:
         """A challenger looked at what the champion answered: the share of boxes on which they agree, 0 to 1."""
 
@@ -57,6 +62,8 @@ class _Nobody:
     def loaded(self, route: str, member: str, ready: bool) -> None: ...
 
     def seen(self, route: str, member: str, view: NDArray[np.uint8], found: Detections) -> None: ...
+
+    def expects(self, route: str, member: str, reference: Reference | None) -> None: ...
 
     def compared(self, route: str, member: str, agreement: float) -> None: ...
 

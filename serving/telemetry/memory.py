@@ -18,8 +18,8 @@ def resident_bytes() -> int:
 
 
 def working_bytes(limits: Limits, models: int) -> int:
-    """What requests may need at worst, beside what a worker holds once its models are loaded: what senders hold, and the pictures
-    that each of so many models decodes at a time (docs/serving.md, Settings)."""
+    """What requests may need at worst, beside what a worker holds once its models are loaded: what senders hold, and the
+    pictures that each of so many models decodes at a time (docs/serving.md, Settings)."""
     return limits.memory_bytes + models * limits.pictures * limits.max_pixels * _BYTES_PER_PIXEL
 
 

@@ -61,12 +61,18 @@ class Metrics:
         )
         self.drift_psi = self._gauge(
             "safelight_drift_psi",
-            "Population stability index of a statistic against the reference in the manifest.",
+            "Population stability index of a statistic against its reference.",
             (*_MEMBER, "statistic"),
             "livemax",
         )
-        self.drift_samples = self._gauge(
-            "safelight_drift_samples", "Pictures that the drift is computed from.", _MEMBER, "livesum"
+        self.drift_changed = self._gauge(
+            "safelight_drift_changed",
+            "Workers where a statistic is further from its reference than chance would take it.",
+            (*_MEMBER, "statistic"),
+            "livesum",
+        )
+        self.drift_pictures = self._gauge(
+            "safelight_drift_pictures", "Pictures that the statistics were taken of.", _MEMBER, "livesum"
         )
         # Of workers.
         self.memory = self._gauge("safelight_worker_memory_bytes", "Resident set size.", (), "liveall")

@@ -6,16 +6,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safelight.detections import Detections
+from safelight.drift import Reference
 from serving.models.observer import BreakerState, Failure, Swap
+from serving.telemetry.drift import DriftWatch
 from serving.telemetry.labels import BREAKER_STATES, Names
 from serving.telemetry.metrics import Bound, Metrics
 
 
 class Figures:
-    """metrics: where they go. names: which routes and members are told apart."""
+    """metrics: where they go. names: which routes and members are told apart. drift: looks at pictures and detections, if
+    anybody does."""
 
-    def __init__(self, metrics: Metrics, names: Names) -> None:
-        self._names = names
+    def __init__(self, metrics: Metrics, names: Names, drift: DriftWatch | None) -> None:
+        self._names, self._drift = names, drift
         self._batch_size, self._run_seconds = Bound(metrics.batch_size), Bound(metrics.run_seconds)
         self._queue_depth, self._breaker_state = Bound(metrics.queue_depth), Bound(metrics.breaker_state)
         self._fallbacks, self._swaps = Bound(metrics.fallbacks), Bound(metrics.swaps)
@@ -43,7 +46,12 @@ class Figures:
         self._model_ready(*self._who(route, member)).set(ready)
 
     def seen(self, route: str, member: str, view: NDArray[np.uint8], found: Detections) -> None:
-        pass
+        if self._drift is not None:
+            self._drift.seen(*self._who(route, member), view, found)
+
+    def expects(self, route: str, member: str, reference: Reference | None) -> None:
+        if self._drift is not None:
+            self._drift.expects(*self._who(route, member), reference)
 
     def compared(self, route: str, member: str, agreement: float) -> None:
         self._agreement(*self._who(route, member)).observe(agreement)

@@ -17,6 +17,7 @@ from serving.models.observer import Observer
 from serving.privacy import logs
 from serving.settings import Settings
 from serving.telemetry import memory, workers
+from serving.telemetry.drift import DriftWatch
 from serving.telemetry.labels import Names
 from serving.telemetry.metrics import Metrics
 from serving.telemetry.observer import Figures
@@ -45,7 +46,8 @@ class Telemetry:
             log.warning("metrics_without_room", reason="the disk is nearly full")
         self.metrics, names = Metrics(registry), Names()
         self._figures = RequestFigures(self.metrics, names)
-        self.observer: Observer = Figures(self.metrics, names)
+        self._drift = DriftWatch(self.metrics, clock) if settings.telemetry.drift else None
+        self.observer: Observer = Figures(self.metrics, names, self._drift)
         self._traces: Traces | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._look_around, name="telemetry", daemon=True)
@@ -69,6 +71,8 @@ class Telemetry:
     def look_around(self) -> None:
         """What nobody reports."""
         self.metrics.memory.set(memory.resident_bytes())
+        if self._drift is not None:
+            self._drift.publish()
         if self._folder is not None:
             workers.bury(self._folder)
 
@@ -86,4 +90,7 @@ class Telemetry:
 
     def _look_around(self) -> None:
         while not self._stopping.wait(_LOOK_AROUND_S):
-            self.look_around()
+            try:
+                self.look_around()
+            except Exception as error:  # a full disk, a file that another worker took away: there is a next time
+                logs.report(error, None)

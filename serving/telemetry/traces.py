@@ -1,8 +1,8 @@
 """One trace of each sampled request for OpenTelemetry: a span for it, and one for each of its stages, with their real times.
 
 Attributes come from a fixed list; no query, header, address, file name or body is ever among them. A sealed request does not
-become part of its sender's trace, which would tie the answer to whoever asked, across any relay between them. Imported only where
-traces are on: the SDK and its exporter take a while.
+become part of its sender's trace, which would tie the answer to whoever asked, across any relay between them. Imported only
+where traces are on: the SDK and its exporter take a while.
 """
 
 from __future__ import annotations
