@@ -80,8 +80,11 @@ def refusal(error: SafelightError, request_id: str) -> Response:
 
 
 _HELP = {
+    400: "What came is no HTTP/1.1 request, or its body is not framed as its head says.",
     404: "There is nothing here. The routes are in /openapi.json.",
     405: "This route does not take that method; the Allow header names those it takes.",
+    408: "The head of the request did not arrive in time.",
+    431: "The head of the request is too long.",
     500: "Something broke in the service, not in the request. The request id finds it in the log.",
 }
 
