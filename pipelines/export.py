@@ -2,7 +2,8 @@
 variants of it behind gates.
 
 Writes into its output folder model.onnx, parity.json (how far the graph is from the network), report.json (how it was made,
-and what became of each variant) and, where int8 was accepted, model.int8.onnx.
+and what became of each variant), serving.json (golden samples of each graph, and the reference for drift) and, where int8 was
+accepted, model.int8.onnx.
 """
 
 from __future__ import annotations
@@ -21,16 +22,18 @@ from pipelines.models import labels, pictures, thresholds, trained
 from pipelines.stage import build, plain, stage, write_json
 from safelight.bundle import MODEL
 from safelight.detections import Detections
+from safelight.drift import LEARNT, LEAST
 from safelight.postprocess import Run, Thresholds, detect
 from safelight.preprocess import Preprocess
 from training.detector.metrics import COCO_IOUS, coco_map
 from training.detector.scenes import LabelledScene, read_scenes
+from training.export.golden import golden_samples, reference
 from training.export.int8 import INT8, Int8
 from training.export.onnx import describe_graph, export_onnx, onnx_run, torch_run
 from training.export.parity import BATCHES, Tolerance, box_parity, describe, metric_parity, tensor_parity
 from training.export.report import lines
 from training.export.samples import calibration_inputs, files
-from training.export.variants import Dct, dct_variant, int8_variant, not_offered
+from training.export.variants import Dct, dct_variant, int8_variant, manifest_variants, not_offered
 
 
 @stage("train")
@@ -49,8 +52,10 @@ def main(cfg: DictConfig) -> None:
         "variants": variants(cfg, scenes, parity, preprocess, decision),
     }
     write_json(folder / "report.json", report)
+    serving = for_serving(cfg, report, scenes, preprocess, decision)
+    write_json(folder / "serving.json", serving)
     console = Console(soft_wrap=True, highlight=False)
-    for line in lines(cfg.name, report, parity):
+    for line in lines(cfg.name, report, parity, serving):
         console.print(line)
 
 
@@ -122,6 +127,30 @@ def variants(
             cfg.export.repeats,
         )
     return found
+
+
+def for_serving(
+    cfg: DictConfig,
+    report: dict[str, Any],
+    scenes: Sequence[LabelledScene],
+    preprocess: Preprocess,
+    decision: Thresholds,
+) -> dict[str, Any]:
+    """What the manifest is to tell a server that loads the graphs: their golden samples, and how pictures and answers are on
+    validation pictures, or on those of the data folder; at most `LEARNT`, evenly taken."""
+    folder = Path(cfg.out.export)
+    variants = [variant.file for variant in manifest_variants(report).values() if variant.file is not None]
+    golden = golden_samples(folder, variants, preprocess, cfg.seed)
+    if scenes:
+        wanted = min(len(scenes), LEARNT) if len(scenes) >= LEAST else 0
+        images = (scenes[round(i * (len(scenes) - 1) / (wanted - 1))].image for i in range(wanted))
+    else:
+        images = (image for _, image in islice(pictures(Path(cfg.data.folder)), LEARNT))
+    usual = reference(images, preprocess, decision, labels(cfg), onnx_run(folder / MODEL))
+    return {
+        "golden": {name: made.model_dump(mode="json") for name, made in golden.items()},
+        "reference": None if usual is None else usual.model_dump(mode="json"),
+    }
 
 
 def look(scenes: Sequence[LabelledScene], preprocess: Preprocess, decision: Thresholds, run: Run) -> list[Detections]:

@@ -100,6 +100,7 @@ def describe(cfg: DictConfig, model: Path, graphs: dict[str, bytes]) -> Manifest
     preprocess: Preprocess = build(cfg.model.preprocess)
     graph_input, graph_outputs = tensors(model)
     metrics = read_json(Path(cfg.paths.metrics) / f"{cfg.name}.json")
+    serving = read_json(Path(cfg.out.export) / "serving.json")
     fields: dict[str, Any] = {
         "task": "object-detection",
         "labels": labels(cfg),
@@ -114,6 +115,8 @@ def describe(cfg: DictConfig, model: Path, graphs: dict[str, bytes]) -> Manifest
         "data_digest": data_digest(cfg),
         "configuration": configuration(plain(cfg)),
         "licence": cfg.about.licence,
+        "golden": serving["golden"],
+        "reference": serving["reference"],
     }
     unnamed = Manifest(name=cfg.name, version="unnamed", git_commit="", files={}, **fields)
     content = unnamed.model_dump(mode="json", exclude={"version", "git_commit", "files"})

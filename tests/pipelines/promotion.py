@@ -16,8 +16,12 @@ from onnx import numpy_helper
 from PIL import Image
 
 from pipelines.stage import CONF
+from safelight.bundle import MODEL
+from safelight.golden import make
+from safelight.preprocess import Preprocess
 from tests.serving.graphs import LABELS, SIDE, colour_graph
 from training.data.scenes import features
+from training.export.onnx import onnx_run
 
 NAME = "tree-crowns"
 PICTURES = 8
@@ -90,6 +94,8 @@ def write_export(root: Path, graph: bytes, map50: float = 0.8, parity: dict | No
     (root / "outputs/export" / NAME / "model.onnx").write_bytes(graph)
     (root / "outputs/export" / NAME / "parity.json").write_text(json.dumps(parity or PARITY))
     (root / "outputs/export" / NAME / "report.json").write_text('{"graph": {}, "variants": {}}')
+    golden = {MODEL: make(Preprocess("letterbox", SIDE), onnx_run(graph), 0).model_dump(mode="json")}
+    (root / "outputs/export" / NAME / "serving.json").write_text(json.dumps({"golden": golden, "reference": None}))
     figure = {"value": map50, "low": map50 - 0.1, "high": map50 + 0.1}
     (root / "metrics" / f"{NAME}.json").write_text(json.dumps({"reason": None, "test": {"map50": figure}, "val": {}}))
 

@@ -1,4 +1,4 @@
-"""What export did, in a few lines for a person. Knows nothing but the two reports, which hold all of it and more."""
+"""What export did, in a few lines for a person. Knows nothing but the reports, which hold all of it and more."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 
-def lines(name: str, report: Mapping[str, Any], parity: Mapping[str, Any]) -> Iterator[str]:
-    """A table of text: the graph, the drift on tensors, boxes and mAP50, and each variant."""
+def lines(name: str, report: Mapping[str, Any], parity: Mapping[str, Any], serving: Mapping[str, Any]) -> Iterator[str]:
+    """A table of text: the graph, the drift on tensors, boxes and mAP50, each variant, and what serving is told."""
     graph = report["graph"]
     why = f" because dynamo failed with {graph['reason']}" if graph["reason"] else ""
     versions = ", ".join(f"{package} {version}" for package, version in graph["versions"].items())
@@ -25,6 +25,12 @@ def lines(name: str, report: Mapping[str, Any], parity: Mapping[str, Any]) -> It
         yield f"  mAP50             torch {parity['map50']['reference']:.4f}, ONNX {parity['map50']['exported']:.4f}"
     for variant, found in report["variants"].items():
         yield f"  {variant:<17} {said(found)}"
+    for graph, golden in serving["golden"].items():
+        strongest = ", ".join(f"{sample['answers'][0]['score']:.2f}" for sample in golden["samples"])
+        yield f"  golden samples    {graph}: strongest scores {strongest}"
+    usual = serving["reference"]
+    shown = f"{sum(usual['histograms']['boxes'])} pictures" if usual else "none, there are too few pictures with boxes"
+    yield f"  drift reference   {shown}"
 
 
 def said(found: Mapping[str, Any]) -> str:

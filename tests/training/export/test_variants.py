@@ -140,7 +140,9 @@ def test_the_lines_say_what_became_of_it_all():
         "boxes": {"matched": 3, "pictures": 2, "least_iou": 0.9999},
         "map50": {"reference": 0.5, "exported": 0.499},
     }
-    text = "\n".join(lines("birds", report, parity))
+    golden = {"model.onnx": {"samples": [{"answers": [{"score": 0.91}]}, {"answers": [{"score": 0.4}]}]}}
+    serving = {"golden": golden, "reference": None}
+    text = "\n".join(lines("birds", report, parity, serving))
     for part in (
         "birds",
         "traced because dynamo failed with UserError",
@@ -149,6 +151,10 @@ def test_the_lines_say_what_became_of_it_all():
         "matched",
         "0.4990",
         "switched off",
+        "model.onnx: strongest scores 0.91, 0.40",
+        "too few pictures",
     ):
         assert part in text
-    assert "not measured" in "\n".join(lines("birds", report, parity | {"map50": None}))
+    assert "not measured" in "\n".join(lines("birds", report, parity | {"map50": None}, serving))
+    usual = {"histograms": {"boxes": [200, 50]}}
+    assert "250 pictures" in "\n".join(lines("birds", report, parity, serving | {"reference": usual}))
