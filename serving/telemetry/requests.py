@@ -62,7 +62,7 @@ class Measured:
             await self._app(scope, watch.receive, watch.send)
         finally:
             tracer = self._tracer()
-            parent = None if tracer is None else _parent(scope)
+            parent = None if tracer is None else parent_of(scope)
             passage = Passage(record_of(scope), watch.begun, watch.arrived, watch.ended or self._clock(), parent)
             self._figures.ended(passage)
             if tracer is not None:
@@ -121,7 +121,7 @@ class _Watch:
         await self._send(message)
 
 
-def _parent(scope: Scope) -> Parent | None:
+def parent_of(scope: Scope) -> Parent | None:
     """Of the header `traceparent`, if there is one and it is right; `tracestate` and `baggage` are never looked at."""
     values = [value for name, value in scope["headers"] if name == b"traceparent"]
     match = _TRACEPARENT.fullmatch(values[0]) if len(values) == 1 else None

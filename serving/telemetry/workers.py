@@ -62,8 +62,9 @@ def bury(folder: Path) -> Collection[int]:
 
 
 def _trim(path: Path) -> None:
-    """A file begins with the number of bytes that are used (prometheus_client.mmap_dict)."""
+    """A file begins with the number of bytes that are used (prometheus_client.mmap_dict), 0 where nothing ever was. It is not
+    taken away: somebody may be about to read it."""
     with path.open("r+b") as file:
         (used,) = struct.unpack("i", file.read(4))
-        if 8 <= used < os.fstat(file.fileno()).st_size:
-            file.truncate(used)
+        if used < os.fstat(file.fileno()).st_size:
+            file.truncate(max(used, 8))
