@@ -16,15 +16,7 @@ from safelight.bundle import Manifest, Tensor
 from safelight.errors import ManifestInvalid, ModelUnavailable
 from safelight.heads import Adapter, Answer, Given, Output, adapter_of
 from serving.models.inputs import Feed, feed_of
-from serving.models.providers import ProviderName, open_session
-
-_TYPES = {
-    "tensor(float)": "float32",
-    "tensor(float16)": "float16",
-    "tensor(uint8)": "uint8",
-    "tensor(int32)": "int32",
-    "tensor(int64)": "int64",
-}
+from serving.models.providers import ELEMENT_TYPES, ProviderName, open_session
 
 Ask = Callable[[NDArray[np.float32], ort.RunOptions], Answer]
 
@@ -117,7 +109,7 @@ def _agreed(kind: str, promised: Sequence[Tensor], found: Sequence[ort.NodeArg],
 
 
 def _agreement(kind: str, tensor: Tensor, node: ort.NodeArg) -> Output:
-    if _TYPES.get(node.type) != tensor.dtype:
+    if ELEMENT_TYPES.get(node.type) != tensor.dtype:
         raise ManifestInvalid(f"The graph's {kind} {tensor.name} is not of the type in the manifest: {tensor.dtype}.")
     pairs = [(_fixed(a), _fixed(b)) for a, b in zip(tensor.shape, node.shape, strict=False)]
     if len(tensor.shape) != len(node.shape) or any(a is not None and b is not None and a != b for a, b in pairs):

@@ -14,6 +14,14 @@ import onnxruntime as ort
 from safelight.errors import ConfigError, ManifestInvalid
 
 ProviderName = Literal["cpu", "cuda", "openvino"]
+ELEMENT_TYPES: Mapping[str, str] = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(uint8)": "uint8",
+    "tensor(int32)": "int32",
+    "tensor(int64)": "int64",
+}
+"""ONNX Runtime's names of the element types that manifests know, and numpy's."""
 _CPU = "CPUExecutionProvider"
 
 

@@ -17,7 +17,7 @@ from serving.models.inputs import feed_of
 from serving.models.network import open_network
 from serving.models.providers import available
 from tests.serving.graphs import CELL, LABELS, SIDE, cell_boxes, manifest
-from tests.serving.head_graphs import described, head_graph
+from tests.serving.head_graphs import LAYOUTS, described, head_graph
 
 
 def slow_graph() -> bytes:
@@ -121,7 +121,7 @@ def test_what_fails_by_itself_is_no_termination():
     network = open_network(
         manifest(**described("ours")), head_graph("ours"), threads=1, provider="cpu", warm_batches=(1,)
     )
-    with pytest.raises(Exception, match="[Ii]nvalid dimensions"):
+    with pytest.raises(Exception, match=r"[Ii]nvalid dimensions"):
         network(np.zeros((1, 3, 32, 32), np.float32))
 
 
@@ -154,11 +154,12 @@ def test_a_provider_that_is_not_installed_is_told(provider):
         open_network(manifest(), SLOW, threads=1, provider=provider, warm_batches=(1,))
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("provider", ["cuda", "openvino"])
-def test_a_provider_that_is_installed_answers(provider):
+def test_a_provider_that_is_installed_answers(provider, layout):
     if provider not in available():
         pytest.skip(f"the installed ONNX Runtime has no {provider}")
-    told, graph = manifest(**described("yolov8")), head_graph("yolov8")
+    told, graph = manifest(**described(layout)), head_graph(layout)
     batch = np.random.default_rng(0).random((2, 3, SIDE, SIDE), np.float32)
     here, there = (
         open_network(told, graph, threads=1, provider=name, warm_batches=(1,))(batch) for name in ("cpu", provider)

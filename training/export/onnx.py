@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -152,19 +152,29 @@ def describe_graph(path: Path, made: Exported) -> dict[str, Any]:
 
 def onnx_run(model: Path | bytes, threads: int | None = None) -> Run:
     """The graph as a function of a batch, on the CPU."""
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    if threads is not None:
-        options.intra_op_num_threads = threads
-    session = ort.InferenceSession(
-        model if isinstance(model, bytes) else str(model), options, providers=["CPUExecutionProvider"]
-    )
+    session = _session(model, threads)
 
     def run(batch: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         boxes, scores = session.run(list(OUTPUTS), {INPUT: batch})
         return boxes, scores
 
     return run
+
+
+def onnx_outputs(model: bytes, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """What any graph answers to its inputs, by the names of its outputs, on the CPU."""
+    session = _session(model, None)
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, dict(inputs)), strict=True))
+
+
+def _session(model: Path | bytes, threads: int | None) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    given = model if isinstance(model, bytes) else str(model)
+    return ort.InferenceSession(given, options, providers=["CPUExecutionProvider"])
 
 
 def torch_run(predictor: nn.Module) -> Run:

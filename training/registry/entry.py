@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from safelight.bundle import MANIFEST, MODEL, Bundle, Manifest
-from training.export.onnx import onnx_run
+from training.export.onnx import onnx_outputs
 from training.registry.aliases import Registry, answering
 from training.registry.registered import BUNDLE_VERSION, Registered
 from training.registry.tracking import (
@@ -66,15 +66,14 @@ def _log(
 ) -> Registered:
     manifest = bundle.manifest
     shape = [size if isinstance(size, int) else 1 for size in manifest.input.shape]
-    example = np.zeros(shape, np.float32)
-    names = [tensor.name for tensor in manifest.outputs]
+    example = np.zeros(shape, manifest.input.dtype)
     return register(
         registry.tracking_uri,
         run_id,
         registry.name,
         folder / MODEL,
         example,
-        dict(zip(names, onnx_run(bundle.model)(example), strict=True)),
+        onnx_outputs(bundle.model, {manifest.input.name: example}),
         input_name=manifest.input.name,
         tags={
             BUNDLE_VERSION: manifest.version,

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
-import numpy as np
 import onnx
 from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
@@ -79,8 +78,8 @@ def register(
     run_id: str,
     name: str,
     model_path: Path,
-    example: NDArray[np.float32],
-    outputs: Mapping[str, NDArray[np.float32]],
+    example: NDArray[Any],
+    outputs: Mapping[str, NDArray[Any]],
     *,
     input_name: str,
     tags: Mapping[str, str],
