@@ -77,6 +77,7 @@ def create_app(
     api = FastAPI(
         title="Safelight", version=safelight.__version__, description=openapi.DESCRIPTION,
         docs_url=None, redoc_url=None,  # their pages load scripts from elsewhere
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},  # it would tell too much
     )  # fmt: skip
     api.add_api_route(
         "/v1/detect", detect.detect, methods=["POST"], response_model=None,

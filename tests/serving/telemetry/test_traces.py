@@ -258,8 +258,51 @@ def test_a_clock_that_jumps_moves_no_span_against_another(settings, collector):
     assert at == {ROOT_NAME: (9.5, 11.5), "decode": (10.0, 10.25), "infer": (10.25, 11.0)}
 
 
-def test_nobody_who_keeps_no_traces_waits_for_their_library():
-    script = "import sys, serving.api.app; print([name for name in sys.modules if name.startswith('opentelemetry')])"
+def run(script, *arguments):
     environ = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", script], env=environ, capture_output=True, check=True, text=True)
-    assert done.stdout == "[]\n"
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    return subprocess.run(command, env=environ, capture_output=True, check=True, text=True).stdout
+
+
+def test_nobody_who_keeps_no_traces_waits_for_their_library():
+    heavy = "'opentelemetry.sdk.trace', 'opentelemetry.exporter', 'requests'"
+    assert run(f"import sys, serving.api.app; print([name for name in ({heavy}) if name in sys.modules])") == "[]\n"
+
+
+OTHERS_PROVIDER = """
+import sys, time
+from pathlib import Path
+from ipaddress import ip_address
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from serving.api.app import create_app
+from serving.models.loading import catalogue_of
+from serving.privacy.access import Access
+from serving.privacy.gate import Gate
+from serving.settings import load_settings
+
+root, own = map(Path, sys.argv[1:])
+seen = InMemorySpanExporter()
+trace.set_tracer_provider(provider := TracerProvider())
+provider.add_span_processor(SimpleSpanProcessor(seen))
+environ = {"SAFELIGHT_SEALING__KEYS": str(own), "SAFELIGHT_SEALING__REPLAY": "memory"}
+settings = load_settings(root, environ)
+listeners = lambda: [ip_address("127.0.0.1")]
+gate, access = Gate(settings, now=time.time), Access(settings, listeners=listeners, now=time.time)
+gate.load(), access.load()
+own = {"listeners": listeners, "new_id": lambda: "0" * 32, "clock": time.perf_counter}
+app = create_app(settings, catalogue_of(settings), gate, access, **own)
+assert TestClient(app, base_url="http://localhost").get("/openapi.json?Kanarie").status_code == 200
+print(len(seen.get_finished_spans()))
+TestClient(FastAPI()).get("/openapi.json?Kanarie")
+print(len(seen.get_finished_spans()) > 0)
+"""
+
+
+def test_a_provider_of_somebody_else_gets_nothing(tmp_path):
+    """FastAPI traces by itself where a process has a provider, as under `opentelemetry-instrument`; here it must not."""
+    assert run(OTHERS_PROVIDER, ROOT, tmp_path / "keys").split() == ["0", "True"]
