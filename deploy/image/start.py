@@ -1,9 +1,9 @@
 """What the gateway's container runs: secrets from files into place, then BentoML in place of this process.
 
 A variable SAFELIGHT_<NAME>_FILE names a file whose text becomes SAFELIGHT_<NAME>: a Redis URL with its password, say, which
-a container's environment would show to everybody who may inspect it. Files below /run/safelight are copied into the state
-folder with mode 600: an orchestrator's own mounts are readable by a group, and the gateway refuses keys that are. Knows
-nothing of the settings themselves.
+a container's environment would show to everybody who may inspect it. Files that are mounted below /run/safelight are copied
+into the state folder with mode 600: an orchestrator's own mounts are readable by a group, and the gateway refuses keys that
+are. Knows nothing of the settings themselves.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 PREFIX, SUFFIX = "SAFELIGHT_", "_FILE"
-MOUNTED = Path("/run/safelight")
 STATE = Path(".safelight")
+MOUNTED = {Path("/run/safelight/state"): STATE, Path("/run/safelight/sealing"): STATE / "sealing"}
 SERVE = ["-m", "bentoml", "serve", "serving.service:Gateway"]  # host and port: BENTOML_HOST, BENTOML_PORT
 
 
@@ -34,14 +34,13 @@ def settled(environ: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def bring(mounted: Path, state: Path) -> None:
-    """Copy the files below `mounted` to the same places below `state`, mode 600. Kubernetes' own links (`..data`) stay."""
-    for source in sorted(mounted.rglob("*")):
-        place = source.relative_to(mounted)
-        if any(part.startswith("..") for part in place.parts) or not source.is_file():
+def bring(mounted: Path, folder: Path) -> None:
+    """Copy the files of `mounted`, if it is there, to `folder`, mode 600. Kubernetes' own links (`..data`) stay behind."""
+    for source in sorted(mounted.glob("*")):
+        if source.name.startswith("..") or not source.is_file():
             continue
-        target = state / place
-        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        target = folder / source.name
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         target.unlink(missing_ok=True)
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as file:
@@ -50,7 +49,8 @@ def bring(mounted: Path, state: Path) -> None:
 
 def main() -> None:
     """Does not return."""
-    bring(MOUNTED, STATE)
+    for mounted, folder in MOUNTED.items():
+        bring(mounted, folder)
     os.execve(sys.executable, [sys.executable, *SERVE], settled(os.environ))  # noqa: S606  # no shell is the point
 
 

@@ -1,8 +1,14 @@
-"""What holds for every file of deploy/: how an image is named, and what looks like a secret."""
+"""What holds for every file of deploy/: how an image is named, and what looks like a secret; and the routes there are."""
 
 from __future__ import annotations
 
 import re
+
+from serving.api.app import PATHS
+from serving.front import PLATFORM_PATHS
+
+ROUTES = frozenset({*PATHS, *PLATFORM_PATHS})
+"""Everything that the gateway answers, but for its page."""
 
 PINNED = re.compile(r"[a-z0-9./-]+:v?\d+\.\d+(\.\d+)?(-[a-z0-9-]+)?")
 """An image with a version, down to the patch where it is not Debian's or Python's that moves."""

@@ -20,6 +20,7 @@ import pytest
 
 from safelight.client import Client
 from safelight.errors import SafelightError
+from safelight.sealing.keystore import KeyStore
 from tests.conftest import ROOT
 from tests.deploy.container import USER, Container, install, missing
 from tests.serving.conftest import encoded, squares
@@ -48,7 +49,11 @@ def started(tmp_path_factory: pytest.TempPathFactory, private_key: Path) -> Iter
         (folder / name).mkdir(parents=True)
     shutil.copy(private_key.with_suffix(".pub"), folder / "keys/signing.pub")
     promote(folder / "bundles", private_key, name="coco")
-    (folder / "mounted/redis-url").write_text("memory\n")  # an orchestrator's file with a secret, readable by a group
+    KeyStore(folder / "mounted/sealing", time.time).ensure(["x25519", "mlkem768-x25519"])
+    (folder / "mounted/redis-url").write_text("memory\n")
+    for secret in (folder / "mounted").rglob("*"):  # as an orchestrator mounts them: root's, readable by a group
+        shutil.chown(secret, 0, USER)
+        secret.chmod(0o750 if secret.is_dir() else 0o440)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -58,7 +63,8 @@ def started(tmp_path_factory: pytest.TempPathFactory, private_key: Path) -> Iter
         {"BENTOML_PORT": str(port), "SAFELIGHT_MODELS": "coco", "SAFELIGHT_RATES__STORE_FILE": "/run/other/redis-url"},
     )  # fmt: skip
     log = folder / "log"
-    process = container.start(log, [(folder / "mounted", "/run/other")])
+    mounts = [(folder / "mounted", "/run/other"), (folder / "mounted/sealing", "/run/safelight/sealing")]
+    process = container.start(log, mounts)
     url = f"http://127.0.0.1:{port}"
     try:
         deadline = time.monotonic() + START_S
@@ -136,6 +142,15 @@ def test_it_writes_to_its_two_places_only(started):
     assert {path.name.partition("-")[0] for path in tmp.iterdir()} == {"bentoml"}
 
 
+def test_the_keys_that_were_mounted_are_the_ones_in_use(started):
+    """None was made beside them, so that several containers open the same envelopes."""
+    state = started.container.state / "sealing"
+    mounted = started.container.root.with_name("mounted") / "sealing"
+    keys = {path.name: path.read_bytes() for path in mounted.glob("*.key.json")}
+    assert {path.name: path.read_bytes() for path in state.glob("*.key.json")} == keys and len(keys) == 2
+    assert all(path.stat().st_mode & 0o777 == 0o600 for path in state.glob("*.key.json"))
+
+
 def test_secrets_in_files_do_not_stay_in_the_environment_as_files(started):
     """start.py read the file; SAFELIGHT_RATES__STORE_FILE itself would be an unknown key, which stops the service."""
     environ = Path(f"/proc/{started.pid}/environ").read_bytes().split(b"\0")
@@ -165,15 +180,17 @@ def test_mounted_secrets_become_private_copies(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "deploy/image"))
     import start
 
-    mounted = tmp_path / "mounted"
-    (mounted / "sealing/..2026").mkdir(parents=True)
-    (mounted / "sealing/..2026/one.key.json").write_text("secret")
-    (mounted / "sealing/..2026/one.key.json").chmod(0o440)
-    (mounted / "sealing/..data").symlink_to("..2026")
-    (mounted / "sealing/one.key.json").symlink_to("..data/one.key.json")
+    mounted, folder = tmp_path / "mounted", tmp_path / "state/sealing"
+    (mounted / "..2026").mkdir(parents=True)
+    (mounted / "..2026/one.key.json").write_text("secret")
+    (mounted / "..2026/one.key.json").chmod(0o440)
+    (mounted / "..data").symlink_to("..2026")
+    (mounted / "one.key.json").symlink_to("..data/one.key.json")
     for _ in range(2):  # a container that is started again finds its own copies
-        start.bring(mounted, tmp_path / "state")
-        assert [path.name for path in (tmp_path / "state/sealing").iterdir()] == ["one.key.json"]
-        copy = tmp_path / "state/sealing/one.key.json"
+        start.bring(mounted, folder)
+        assert [path.name for path in folder.iterdir()] == ["one.key.json"]
+        copy = folder / "one.key.json"
         assert copy.read_text() == "secret" and not copy.is_symlink()
-        assert copy.stat().st_mode & 0o777 == 0o600 and copy.parent.stat().st_mode & 0o777 == 0o700
+        assert copy.stat().st_mode & 0o777 == 0o600 and folder.stat().st_mode & 0o777 == 0o700
+    start.bring(tmp_path / "nothing", tmp_path / "else")
+    assert not (tmp_path / "else").exists()
