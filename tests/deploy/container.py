@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.conftest import ROOT
-from tests.deploy.dockerfile import command, copies, environment, last_stage
+from tests.deploy.dockerfile import Instruction, command, copies, environment, last_stage
 
 USER = 10001
 SYSTEM = ("/usr", "/bin", "/lib", "/lib64", "/etc")
@@ -88,8 +88,7 @@ class Container:
         (image / ".safelight").mkdir()
         mounts.append((image, "/app"))
         script = [*self._mounted(mounts), *self._sealed()]
-        words = ["env", "-i", *(f"{n}={v}" for n, v in (environment(stage) | self.environ).items())]
-        words += command(stage, "ENTRYPOINT")
+        words = [*self._inside(stage), *command(stage, "ENTRYPOINT")]
         drop = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", "--no-new-privs",
                 "--bounding-set=-all", "--inh-caps=-all"]  # fmt: skip
         script.append('root=$1; shift; exec chroot "$root" "$@"')
@@ -104,11 +103,16 @@ class Container:
     def health(self, inside: int) -> int:
         """The exit status of the image's HEALTHCHECK, run beside process `inside`."""
         stage = last_stage()
-        words = ["env", "-i", *(f"{n}={v}" for n, v in (environment(stage) | self.environ).items())]
+        words = self._inside(stage)
         enter = ["nsenter", f"--target={inside}", "--mount", "--root", "--wd"]
         drop = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", "--no-new-privs"]
         ran = subprocess.run([*enter, *drop, *words, *command(stage, "HEALTHCHECK")], timeout=30, check=False)
         return ran.returncode
+
+    def _inside(self, stage: list[Instruction]) -> list[str]:
+        """The command that runs another in the image's folder and environment."""
+        (folder,) = (one.text for one in stage if one.name == "WORKDIR")
+        return ["env", "-i", f"--chdir={folder}", *(f"{n}={v}" for n, v in (environment(stage) | self.environ).items())]
 
     def _mounted(self, mounts: Sequence[tuple[Path, str]]) -> list[str]:
         lines = [f"mount -t tmpfs -o mode=755 tmpfs {self.root}"]
