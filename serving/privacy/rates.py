@@ -21,10 +21,12 @@ from limits.aio.storage.base import Storage
 from limits.errors import StorageError
 
 from safelight.errors import AccessUndecided, ConfigError
+from serving.resilience.breaker import BreakerOpen
+from serving.resilience.dependency import dependency_breaker
 from serving.settings import Rates
 
 _SALT_BYTES = 32
-_WAIT_S = 2.0
+_WAIT_S = 1.0
 _SWEEP_S = 10.0
 _PREFIX = "safelight:rate"
 _REDIS = "async+"  # how `limits` spells the URLs of its asynchronous storages
@@ -61,6 +63,7 @@ class RateLimits:
         quotas = {"key": settings.limit, "address": settings.limit, "relay": settings.sealed_anonymous}
         self._quotas = {name: limits.parse(text) for name, text in quotas.items() if text != "none"}
         self._storage: Storage | None = None
+        self._breaker = dependency_breaker("store of the rate limits")
         self._salt = b""
 
     def load(self) -> None:
@@ -87,9 +90,14 @@ class RateLimits:
         # Windows begin at a time of each caller's own, so that not all of them come back at once.
         now = self._now() + int.from_bytes(bucket[:4]) / 2**32 * window_s
         window = int(now // window_s)
+        counter = quota.key_for(bucket[:16].hex(), str(window))
         try:
-            used = await self._storage.incr(quota.key_for(bucket[:16].hex(), str(window)), window_s)
-        except StorageError:
+            if isinstance(self._storage, Counters):
+                used = await self._storage.incr(counter, window_s)
+            else:
+                with self._breaker.guard(StorageError):  # one that is gone costs some requests their wait, not each
+                    used = await self._storage.incr(counter, window_s)
+        except (StorageError, BreakerOpen):
             raise AccessUndecided() from None
         return Standing(policy, quota.amount, window_s, used, max(1, int((window + 1) * window_s - now)))
 
@@ -138,10 +146,11 @@ def address_of(client: tuple[str, int] | None) -> str:
 def _redis(url: str) -> RedisStorage:
     import redis
     from redis.asyncio.retry import Retry
-    from redis.backoff import NoBackoff
+    from redis.backoff import FullJitterBackoff
 
     waits = {"socket_timeout": _WAIT_S, "socket_connect_timeout": _WAIT_S}
-    once_more: Any = Retry(NoBackoff(), 1)  # an idle connection may have been closed by the server
+    # Once more, for an idle connection may have been closed by the server; a request that is counted twice harms nobody.
+    once_more: Any = Retry(FullJitterBackoff(cap=0.2, base=0.05), 1)
     try:
         with redis.Redis.from_url(url, **waits) as probe:
             probe.ping()

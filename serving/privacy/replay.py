@@ -13,11 +13,15 @@ import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from safelight.errors import ConfigError, ReplayStoreDown
+from serving.resilience.breaker import Breaker, BreakerOpen
+from serving.resilience.dependency import Dependency, dependency_breaker
 
+T = TypeVar("T")
 _BUSY_S = 2.0
+_WAIT_S = 1.0
 _SWEEP_S = 60.0
 _PREFIX = "safelight:seen:"
 
@@ -89,38 +93,53 @@ class SqliteReplay:
 
 
 class RedisReplay:
-    """In a Redis that the workers of several machines share. Raises ConfigError when it cannot be reached."""
+    """In a Redis that the workers of several machines share. One that is gone is asked now and then only.
 
-    def __init__(self, url: str, now: Callable[[], float]) -> None:
+    breaker: tells when. Raises ConfigError when it cannot be reached.
+    """
+
+    def __init__(self, url: str, now: Callable[[], float], breaker: Breaker | None = None) -> None:
         import redis
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
 
-        self._now, self._failures = now, redis.RedisError
+        self._now = now
+        passing = (redis.ConnectionError, redis.TimeoutError)
+        self._asked = Dependency(breaker or dependency_breaker("replay store"), (redis.RedisError,), passing)
+        self._failures = (redis.RedisError, BreakerOpen)
+        waits = {"socket_timeout": _WAIT_S, "socket_connect_timeout": _WAIT_S}
         try:
-            self._redis: Any = redis.Redis.from_url(url, socket_timeout=_BUSY_S, socket_connect_timeout=_BUSY_S)
+            # The library's own second tries would not tell that a first one may have been carried out.
+            self._redis: Any = redis.Redis.from_url(url, **waits, retry=Retry(NoBackoff(), 0))
             self._redis.ping()
         except (redis.RedisError, ValueError) as error:
             raise ConfigError(f"The replay store in Redis cannot be reached ({type(error).__name__}).") from None
 
     def reserve(self, key_id: str, token: bytes, until: float | None) -> bool:
-        try:
+        def ask(again: bool) -> bool:
+            first: bool
             if until is None:
-                return bool(self._redis.sadd(f"{_PREFIX}undated:{key_id}", token) == 1)
-            left_ms = max(1, int(1000 * (until - self._now())))
-            return bool(self._redis.set(f"{_PREFIX}{key_id}:".encode() + token, b"", nx=True, px=left_ms))
-        except self._failures:
-            raise ReplayStoreDown() from None
+                first = self._redis.sadd(f"{_PREFIX}undated:{key_id}", token) == 1
+            else:
+                left_ms = max(1, int(1000 * (until - self._now())))
+                first = bool(self._redis.set(f"{_PREFIX}{key_id}:".encode() + token, b"", nx=True, px=left_ms))
+            if again and not first:  # by another request, or by the attempt before
+                raise ReplayStoreDown()
+            return first
+
+        return self._ask(ask)
 
     def undated(self) -> frozenset[str]:
-        try:
-            names = list(self._redis.scan_iter(match=f"{_PREFIX}undated:*"))
-        except self._failures:
-            raise ReplayStoreDown() from None
+        names = self._ask(lambda _: list(self._redis.scan_iter(match=f"{_PREFIX}undated:*")))
         return frozenset(name.decode().removeprefix(f"{_PREFIX}undated:") for name in names)
 
     def forget(self, key_ids: Collection[str]) -> None:
+        for key_id in key_ids:
+            self._ask(lambda _, name=f"{_PREFIX}undated:{key_id}": self._redis.delete(name))  # type: ignore[misc]
+
+    def _ask(self, call: Callable[[bool], T]) -> T:
         try:
-            for key_id in key_ids:
-                self._redis.delete(f"{_PREFIX}undated:{key_id}")
+            return self._asked.ask(call)
         except self._failures:
             raise ReplayStoreDown() from None
 

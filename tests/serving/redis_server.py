@@ -27,28 +27,27 @@ class RedisServer:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         self.url = f"redis://127.0.0.1:{port}/0"
-        self._process = subprocess.Popen(
-            [
-                program,
-                "--port",
-                str(port),
-                "--bind",
-                "127.0.0.1",
-                "--save",
-                "",
-                "--appendonly",
-                "no",
-                "--dir",
-                str(folder),
-            ],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        where = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)]
+        self._command = [program, *where, "--save", "", "--appendonly", "no"]
+        self.start()
+
+    def start(self) -> None:
+        """Start it, empty; also after a `stop`, at the same address."""
+        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self._wait()
+
+    def freeze(self) -> None:
+        """Let it answer nothing, with its connections open, until `thaw`."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        self._process.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
         """End it; a second time does nothing."""
         if self._process.poll() is None:
+            self.thaw()
             self._process.send_signal(signal.SIGTERM)
             self._process.wait(timeout=START_S)
 
