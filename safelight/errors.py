@@ -31,6 +31,7 @@ SafelightError
 ├── ReplayStoreDown              503  whether a request was seen before cannot be told (retryable)
 ├── BundleError                  a bundle that must not be loaded
 │   ├── SignatureInvalid         not signed by a trusted key, or changed since
+│   ├── LabelsDiffer             its labels are not those of the models that it is to stand beside
 │   └── ManifestInvalid          the manifest is missing, malformed or does not match the files
 ├── DataError                    training data that cannot be used
 ├── FetchError                   an archive that cannot be had, or is not the pinned one
@@ -214,8 +215,12 @@ class Overloaded(SafelightError):
     retryable = True
     title = "The service is busy"
 
-    def __init__(self, retry_after_s: int = 1) -> None:
-        super().__init__("More requests are under way than there is room for. Send it again later.")
+    def __init__(
+        self,
+        detail: str = "More requests are under way than there is room for. Send it again later.",
+        retry_after_s: int = 1,
+    ) -> None:
+        super().__init__(detail)
         self.retry_after_s = retry_after_s
 
 
@@ -223,9 +228,6 @@ class DeadlineExceeded(SafelightError):
     status = 504
     retryable = True
     title = "The answer was not there in time"
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__(f"Expected an answer within {seconds:g} s of the request's arrival. Send it again later.")
 
 
 class AccessUndecided(SafelightError):
@@ -270,6 +272,10 @@ class SignatureInvalid(BundleError):
 
 class ManifestInvalid(BundleError):
     title = "The bundle's manifest does not hold"
+
+
+class LabelsDiffer(BundleError):
+    title = "The bundle's labels are not those of the models beside it"
 
 
 class DataError(SafelightError):

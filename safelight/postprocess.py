@@ -6,7 +6,7 @@ takes any function from a batch of inputs to boxes and scores.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,6 +20,8 @@ _PER_VIEW = 1000  # the strongest boxes of a view that are looked at, so that th
 
 Run = Callable[[NDArray[np.float32]], tuple[NDArray[np.float32], NDArray[np.float32]]]
 """A network: `(B, 3, S, S)` float32 to boxes `(B, A, 4)` xyxy input pixels and scores `(B, A, C)` in [0, 1]."""
+Output = tuple[Sequence[View], NDArray[np.float32], NDArray[np.float32]]
+"""Views of a picture, and the boxes and scores that a network gave for them."""
 
 
 @dataclass(frozen=True)
@@ -72,16 +74,27 @@ def detect(
     batch_size: int = 8,
 ) -> Detections:
     """All detections of `(H, W, 3)` uint8 RGB with a score of at least `floor` (default `thresholds.floor`)."""
-    image_size = (image.shape[1], image.shape[0])
+    outputs = ((views, *run(batch)) for views, batch in preprocess.batches(image, batch_size))
+    return assemble(outputs, (image.shape[1], image.shape[0]), preprocess, thresholds, floor=floor)
+
+
+def assemble(
+    outputs: Iterable[Output],
+    image_size: tuple[int, int],
+    preprocess: Preprocess,
+    thresholds: Thresholds,
+    *,
+    floor: float | None = None,
+) -> Detections:
+    """One picture's detections from what the network said of its views, taken one after the other, so that a large picture's
+    raw outputs are never held at once. image_size: (width, height) of the picture."""
     least = thresholds.floor if floor is None else max(floor, thresholds.floor)
     margin = max(0.0, (preprocess.overlap - 1) / 2)  # one pixel less than half: offsets of tiles are rounded
-    found = []
-    for views, batch in preprocess.batches(image, batch_size):
-        boxes, scores = run(batch)
-        found += [
-            _in_core(_of_view(b, s, view, image_size, least), view, margin)
-            for b, s, view in zip(boxes, scores, views, strict=True)
-        ]
+    found = [
+        _in_core(_of_view(b, s, view, image_size, least), view, margin)
+        for views, boxes, scores in outputs
+        for b, s, view in zip(boxes, scores, views, strict=True)
+    ]
     return suppress(_concatenate(found, image_size), thresholds.nms_iou, thresholds.max_detections)
 
 

@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
 
-from safelight.bundle import VariantName
 from safelight.errors import ConfigError
+from serving.model_settings import Batching, Breaking, Pool, Runtime, Swap
 
 PREFIX = "SAFELIGHT_"
 SETTINGS = Path("conf/serving/gateway.yaml")
@@ -45,7 +45,8 @@ class Limits(_Frozen):
     """max_bytes: of one image file. max_pixels: width x height. max_side: the longer of the two. media_types: what is read.
     memory_bytes: that all requests of a worker may hold of what was sent. requests: under way at a time in a worker.
     pictures: at a time. body_timeout_s: for a body to arrive; it has to come at body_min_bytes_per_s on average, after
-    body_grace_s that do not count."""
+    body_grace_s that do not count. connections: to a worker, at a time. head_bytes, head_timeout_s: for the head of a request.
+    fetch_timeout_s: for a client that is behind to take some more of its answer."""
 
     max_bytes: int = Field(ge=1024)
     max_pixels: int = Field(ge=1)
@@ -54,9 +55,15 @@ class Limits(_Frozen):
     memory_bytes: int = Field(ge=1)
     requests: int = Field(ge=1)
     pictures: int = Field(ge=1)
+    queue: int = Field(ge=0)
+    request_timeout_s: float = Field(gt=0)
     body_timeout_s: float = Field(gt=0)
     body_min_bytes_per_s: float = Field(gt=0)
     body_grace_s: float = Field(gt=0)
+    connections: int = Field(ge=1)
+    head_bytes: int = Field(ge=1024)
+    head_timeout_s: float = Field(gt=0)
+    fetch_timeout_s: float = Field(gt=0)
 
     @model_validator(mode="after")
     def _one_fits(self) -> Limits:
@@ -74,28 +81,6 @@ class Location(_Frozen):
     """geohash_precision: characters that are left of where a picture was taken; 4 is a cell of some 39 x 20 km."""
 
     geohash_precision: int = Field(ge=1, le=6)
-
-
-class Batching(_Frozen):
-    """max_batch: network inputs in one run. max_latency_ms: how long an input may wait."""
-
-    max_batch: int = Field(ge=1)
-    max_latency_ms: int = Field(ge=1)
-
-
-class Runtime(_Frozen):
-    """threads: of ONNX Runtime within one run, 0 for one a core. precision, dct: the variants of a model to use where its
-    bundle has them: its int8 graph, and JPEGs decoded no larger than it needs."""
-
-    threads: int = Field(ge=0)
-    precision: Literal["fp32", "int8"]
-    dct: bool
-
-    @property
-    def wanted(self) -> frozenset[VariantName]:
-        """The variants to use where a bundle has them."""
-        names: dict[VariantName, bool] = {"int8": self.precision == "int8", "dct": self.dct}
-        return frozenset(name for name, on in names.items() if on)
 
 
 class AwsMessages(_Frozen):
@@ -207,6 +192,9 @@ class Settings(_Frozen):
     location: Location
     batching: Batching
     runtime: Runtime
+    pools: dict[str, Pool]
+    breaker: Breaking
+    swap: Swap
     sealing: Sealing
     access: Access
     rates: Rates
@@ -220,6 +208,8 @@ class Settings(_Frozen):
             raise ValueError("default_model must be one of models")
         if len(set(self.models)) != len(self.models):
             raise ValueError("models must be distinct")
+        if not set(self.pools) <= set(self.models):
+            raise ValueError("pools must be of routes that are in models")
         if self.sealing.replay == "memory" and self.workers > 1:
             raise ValueError("sealing.replay must be a file or Redis when there are several workers")
         return self

@@ -72,7 +72,13 @@ def create_app(
     budget = Budget(limits.memory_bytes)
     intake = Intake(images, pace=pace, budget=budget)
     detect = DetectRoute(
-        catalogue, intake, images, settings.location.geohash_precision, pictures=limits.pictures, clock=clock
+        catalogue,
+        intake,
+        images,
+        settings.location.geohash_precision,
+        timeout_s=limits.request_timeout_s,
+        pictures=limits.pictures,
+        clock=clock,
     )
     api = FastAPI(
         title="Safelight", version=safelight.__version__, description=openapi.DESCRIPTION,

@@ -11,20 +11,26 @@ from starlette.responses import Response
 
 from safelight.detections import Detections
 from safelight.drawing import draw
-from safelight.images import ImageLimits, decode, decode_small, encode_png
+from safelight.images import ImageLimits, encode_png
 from safelight.location import CoarseLocation
 from serving.api.options import DetectOptions
-from serving.detector.schemas import DetectAnswer, Location, ModelName, Timing, to_wire
-from serving.models.catalogue import Catalogue, Served
-from serving.privacy.context import Upload
+from serving.detector.picture import Picture
+from serving.detector.predictor import Note
+from serving.detector.schemas import DetectAnswer, Location, ModelName, PassedOver, Timing, to_wire
+from serving.models.catalogue import Catalogue
+from serving.models.pool import Looked
+from serving.models.served import Served
 from serving.privacy.intake import Intake
-from serving.privacy.record import record_of
+from serving.privacy.record import Record, Stage, record_of
+from serving.resilience.deadline import Deadline
+
+_DETECTING: tuple[Stage, ...] = ("preprocess", "wait", "infer", "postprocess")
 
 
 class DetectRoute:
     """catalogue: the models. intake: takes the image in. limits: what is decoded. geohash_precision: characters that are
-    kept of a place. pictures: how many are decoded, looked at or drawn at a time, each in a thread of its own. clock:
-    seconds, monotonic."""
+    kept of a place. timeout_s: from a request's arrival to its answer. pictures: how many are drawn at a time, each in a
+    thread of its own. clock: seconds, monotonic."""
 
     def __init__(
         self,
@@ -33,12 +39,13 @@ class DetectRoute:
         limits: ImageLimits,
         geohash_precision: int,
         *,
+        timeout_s: float,
         pictures: int,
         clock: Callable[[], float],
     ) -> None:
         self._catalogue, self._intake, self._limits = catalogue, intake, limits
-        self._geohash_precision = geohash_precision
-        self._pictures = anyio.CapacityLimiter(pictures)
+        self._geohash_precision, self._timeout_s = geohash_precision, timeout_s
+        self._drawings = anyio.CapacityLimiter(pictures)
         self._clock = clock
 
     async def detect(self, request: Request) -> Response:
@@ -47,44 +54,60 @@ class DetectRoute:
         Boxes are in pixels of the upright picture, its colours are taken as sRGB. The image is held in memory only, no
         longer than the answer takes.
         """
+        record = record_of(request.scope)
         options = DetectOptions.parse(request.query_params.multi_items(), self._geohash_precision)
-        served = self._catalogue.served(options.model)
-        class_ids = options.class_ids(served.manifest.labels)
+        pool = self._catalogue.pool(options.model)
+        options.class_ids(pool.labels)
+        timeout_s = self._timeout_s if options.timeout_s is None else min(self._timeout_s, options.timeout_s)
+        deadline = Deadline(self._clock() if record.begun is None else record.begun, timeout_s, self._clock)
         async with self._intake.taking(request) as upload:
-            answer = await anyio.to_thread.run_sync(
-                self._answer, served, upload, options, class_ids, self._clock(), limiter=self._pictures
-            )
-        record_of(request.scope).answered_by(served.manifest.name, served.digest)
-        return answer
-
-    def _answer(
-        self, served: Served, upload: Upload, options: DetectOptions, class_ids: list[int] | None, arrived: float
-    ) -> Response:
-        begun = self._clock()
-        image, size = decode_small(upload.data, self._limits, served.least_side, upload.media_type)
-        decoded = self._clock()
-        found = served.predictor.predict(image, options.threshold, class_ids).resized(size)
-        detected = self._clock()
-        if options.render:
-            if (image.shape[1], image.shape[0]) != size:
-                image = decode(upload.data, self._limits, upload.media_type)
-            return Response(encode_png(draw(image, found, served.manifest.labels)), media_type="image/png")
-        timing = Timing(decode=_ms(decoded - begun), detect=_ms(detected - decoded), total=_ms(self._clock() - arrived))
-        answer = _answer(upload.context.request_id, served, found, timing, options.location)
+            arrived = self._clock()
+            picture = Picture(upload.data, upload.media_type, self._limits, self._clock)
+            looked = await pool.look(lambda served, note: _look(picture, options, served, note), record.spent, deadline)
+            (_, served), *_ = looked.by
+            record.answered_by(served.manifest.name, served.digest)
+            record.fallback_from = tuple(name for name, _ in looked.passed_over)
+            if options.render:
+                png = await anyio.to_thread.run_sync(_drawn, picture, looked.found, served, limiter=self._drawings)
+                return Response(png, media_type="image/png")
+        answer = _answer(upload.context.request_id, looked, _timing(record, self._clock() - arrived), options.location)
         return Response(answer.model_dump_json(exclude_none=True), media_type="application/json")
 
 
-def _answer(
-    request_id: str, served: Served, found: Detections, timing: Timing, location: CoarseLocation | None
-) -> DetectAnswer:
-    manifest = served.manifest
+def _look(picture: Picture, options: DetectOptions, served: Served, note: Note) -> Detections:
+    """What one version of a model finds, in pixels of the whole picture. Raises InvalidOption for a class it does not know."""
+    class_ids = options.class_ids(served.manifest.labels)
+    image, size = picture.decoded(served.least_side, note)
+    return served.predictor.predict(image, options.threshold, class_ids, note).resized(size)
+
+
+def _drawn(picture: Picture, found: Detections, served: Served) -> bytes:
+    return encode_png(draw(picture.whole(), found, served.manifest.labels))
+
+
+def _answer(request_id: str, looked: Looked, timing: Timing, location: CoarseLocation | None) -> DetectAnswer:
+    manifest, digest = looked.by[0][1].manifest, looked.by[0][1].digest
+    passed_over = [PassedOver(model=name, reason=reason) for name, reason in looked.passed_over]
     return DetectAnswer(
         request_id=request_id,
-        model=ModelName(name=manifest.name, version=manifest.version, digest=served.digest),
-        counts=found.counts(manifest.labels),
-        annotations=to_wire(found, manifest.labels),
+        model=ModelName(name=manifest.name, version=manifest.version, digest=digest),
+        model_used=[name for name, _ in looked.by],
+        fallback_from=passed_over or None,
+        counts=looked.found.counts(manifest.labels),
+        annotations=to_wire(looked.found, manifest.labels),
         timing_ms=timing,
         location=None if location is None else Location(geohash=location.geohash, zip3=location.zip3),
+    )
+
+
+def _timing(record: Record, total_s: float) -> Timing:
+    """Of the stages that were noted."""
+    spent: dict[Stage, float] = dict.fromkeys(("decode", *_DETECTING), 0.0)
+    for stage, begun, ended in record.stages:
+        if stage in spent:
+            spent[stage] += ended - begun
+    return Timing(
+        decode=_ms(spent["decode"]), detect=_ms(sum(spent[stage] for stage in _DETECTING)), total=_ms(total_s)
     )
 
 

@@ -2,18 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
 from safelight.bundle import VariantName
-from serving.models.catalogue import Catalogue, Entry, State, VariantState
+from serving.models.catalogue import Catalogue
+from serving.models.member import Member, State
+from serving.models.observer import BreakerState
+from serving.models.pool import Pool
+from serving.models.served import VariantState
+
+
+class MemberCard(BaseModel):
+    """One of the models behind a route. What comes from its signed manifest is null until it is loaded; failure is null unless
+    its latest version was refused or taken back."""
+
+    name: str = Field(examples=["coco"])
+    role: Literal["member", "challenger"] = Field(examples=["member"])
+    state: State = Field(examples=["ready"])
+    breaker: BreakerState = Field(examples=["closed"])
+    failure: str | None = Field(default=None, examples=[None])
+    model: str | None = Field(default=None, examples=["coco"])
+    version: str | None = Field(default=None, examples=["3f9a1c0d2e4b"])
+    digest: str | None = Field(
+        default=None, examples=["b5bb9d8014a0f9b1d61e21e796d78dccdf1352f23cd32812f4850b878ae4944c"]
+    )
+    licence: str | None = Field(default=None, examples=["MIT"])
 
 
 class ModelCard(BaseModel):
-    """A model. What comes from its signed manifest is null until it is ready; failure is null unless it failed."""
+    """What requests may ask for by `model`: a route, with what its first model that loaded is. What comes from that one's
+    signed manifest is null until it is ready; failure is null unless none could be loaded, or the latest was refused."""
 
     name: str = Field(examples=["coco"])
     state: State = Field(examples=["ready"])
@@ -33,10 +55,12 @@ class ModelCard(BaseModel):
         examples=[{"int8": "in use"}],
         description="missing: wanted, but the model has none and answers without",
     )
+    answer: Literal["first", "fused"] = Field(examples=["first"])
+    pool: list[MemberCard] = Field(description="By priority; where `answer` is fused, all of them answer together.")
 
 
 class ModelList(BaseModel):
-    """All models, and the one that answers those who name none."""
+    """All routes, and the one that answers those who name none."""
 
     default: str = Field(examples=["coco"])
     models: list[ModelCard]
@@ -50,26 +74,50 @@ class ModelsRoute:
 
     async def models(self, request: Request) -> Response:
         """What is served: versions, digests, labels, thresholds, metrics, and why a model is not ready."""
-        cards = [card(entry) for entry in self._catalogue.entries()]
+        cards = [card(pool) for pool in self._catalogue.pools.values()]
         answer = ModelList(default=self._catalogue.default, models=cards)
         return Response(answer.model_dump_json(), media_type="application/json")
 
 
-def card(entry: Entry) -> ModelCard:
-    """An entry of the catalogue on the wire."""
-    if entry.served is None:
-        return ModelCard(name=entry.name, state=entry.state, failure=entry.failure)
-    manifest = entry.served.manifest
+def card(pool: Pool) -> ModelCard:
+    """A route on the wire."""
+    first = next((member for member in pool.members if member.served is not None), pool.members[0])
+    told: dict[str, Any] = {}
+    if first.served is not None:
+        manifest = first.served.manifest
+        told = {
+            "version": manifest.version,
+            "digest": first.served.digest,
+            "task": manifest.task,
+            "labels": list(manifest.labels),
+            "input": manifest.preprocess,
+            "thresholds": manifest.thresholds,
+            "metrics": manifest.metrics,
+            "licence": manifest.licence,
+            "variants": dict(first.served.variants),
+        }
     return ModelCard(
-        name=entry.name,
-        state=entry.state,
-        version=manifest.version,
-        digest=entry.served.digest,
-        task=manifest.task,
-        labels=list(manifest.labels),
-        input=manifest.preprocess,
-        thresholds=manifest.thresholds,
-        metrics=manifest.metrics,
-        licence=manifest.licence,
-        variants=dict(entry.served.variants),
+        name=pool.name,
+        state=first.state,
+        failure=first.failure,
+        answer="fused" if pool.fused else "first",
+        pool=[_member(member, "member") for member in pool.members]
+        + ([] if pool.challenger is None else [_member(pool.challenger, "challenger")]),
+        **told,
+    )
+
+
+def _member(member: Member, role: Literal["member", "challenger"]) -> MemberCard:
+    told: dict[str, Any] = {}
+    if member.served is not None:
+        manifest = member.served.manifest
+        told = {"model": manifest.name, "version": manifest.version, "licence": manifest.licence}
+        told["digest"] = member.served.digest
+    return MemberCard(
+        name=member.name,
+        role=role,
+        state=member.state,
+        breaker=member.breaker.state,
+        failure=member.failure,
+        **told,
     )

@@ -15,6 +15,7 @@ from safelight.errors import (
     AccessUndecided,
     BodyTooSlow,
     CorruptImage,
+    DeadlineExceeded,
     EmptyBody,
     Forbidden,
     InvalidOption,
@@ -22,6 +23,7 @@ from safelight.errors import (
     MissingField,
     ModelUnavailable,
     NotAnImage,
+    Overloaded,
     PlaintextRefused,
     RateLimited,
     SafelightError,
@@ -67,7 +69,9 @@ REFUSALS: dict[type[SafelightError], str] = {
     TrailingData: trailing("JPEG").detail,
     RateLimited: "Expected at most 600 requests in 60 s.",
     AccessUndecided: AccessUndecided().detail,
-    ModelUnavailable: "The model coco is failed; /v1/models says why.",
+    ModelUnavailable: "No model of the route coco can answer now; /v1/models says why.",
+    Overloaded: Overloaded().detail,
+    DeadlineExceeded: "Expected an answer within 60 s of the request's arrival. Send it again later.",
 }
 """Every refusal of the gateway with an example of its message."""
 _COARSE = "Made coarse at once; the answer says what is left of it, and nothing else is kept."
@@ -97,6 +101,12 @@ def detect_request(models: Sequence[str], default: str, media_types: Sequence[st
                 "threshold", threshold, 0.25, "The least confidence; by default the one chosen on validation data."
             ),
             {**_option("classes", classes, ["person", "cat"], "Labels to keep; all by default."), "explode": False},
+            _option(
+                "timeout_ms",
+                {"type": "integer", "minimum": 1},
+                2000,
+                "For the answer, where the service's is too long.",
+            ),
             _option("render", {"type": "string", "enum": ["png"]}, "png", "Answer with the annotated picture."),
             _option("latitude", _degrees(90), 37.77, f"With longitude: where it was taken. {_COARSE}"),
             _option("longitude", _degrees(180), -122.42, f"With latitude: where it was taken. {_COARSE}"),

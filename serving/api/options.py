@@ -12,20 +12,22 @@ from dataclasses import dataclass
 from safelight.errors import InvalidOption
 from safelight.location import CoarseLocation, coarse_geohash, coarse_zip
 
-NAMES = ("model", "threshold", "classes", "render", "latitude", "longitude", "zip")
+NAMES = ("model", "threshold", "classes", "render", "timeout_ms", "latitude", "longitude", "zip")
+_LONGEST_MS = 3_600_000
 
 
 @dataclass(frozen=True)
 class DetectOptions:
     """model: None for the default one. threshold: least score, in (0, 1], None for the model's own. classes: labels to
     keep, None for all. render: answer with the annotated picture. location: what is left of the place that was given,
-    None when none was."""
+    None when none was. timeout_s: for the answer, None for as long as the service allows."""
 
     model: str | None = None
     threshold: float | None = None
     classes: tuple[str, ...] | None = None
     render: bool = False
     location: CoarseLocation | None = None
+    timeout_s: float | None = None
 
     @classmethod
     def parse(cls, pairs: Sequence[tuple[str, str]], geohash_precision: int) -> DetectOptions:
@@ -45,6 +47,7 @@ class DetectOptions:
             _labels(given["classes"]) if "classes" in given else None,
             "render" in given,
             _location(given, geohash_precision),
+            _timeout_s(given["timeout_ms"]) if "timeout_ms" in given else None,
         )
 
     def class_ids(self, labels: Sequence[str]) -> list[int] | None:
@@ -64,6 +67,12 @@ def _threshold(text: str) -> float:
     if not 0 < value <= 1:  # false for nan, too
         raise InvalidOption("threshold: expected a number above 0 and at most 1, such as 0.25.")
     return value
+
+
+def _timeout_s(text: str) -> float:
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(_LONGEST_MS)) and 1 <= int(text) <= _LONGEST_MS):
+        raise InvalidOption(f"timeout_ms: expected whole milliseconds from 1 to {_LONGEST_MS}.")
+    return int(text) / 1000
 
 
 def _location(given: Mapping[str, str], geohash_precision: int) -> CoarseLocation | None:

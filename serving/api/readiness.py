@@ -1,47 +1,77 @@
-"""The words of /readyz. BentoML owns the route and asks `__is_ready__`; this says what it answers when not ready.
-
-BentoML passes no request on, so that whether this one may hear of the models is said by `telling`, around the call.
-"""
+"""/readyz: whether requests can be answered now, and of each part that this takes, whether it is ready and why not."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Mapping
 
-from starlette.exceptions import HTTPException
+from pydantic import BaseModel, Field
+from starlette.responses import Response
 
-from safelight.errors import AuditUnavailable, ModelUnavailable
+from safelight.errors import ModelUnavailable
 from serving.api import problems
 from serving.models.catalogue import Catalogue
+from serving.models.pool import Pool
 
-_TELL = ContextVar("safelight.readiness.tell", default=False)
-
-
-@contextmanager
-def telling(allowed: bool) -> Iterator[None]:
-    """Within it, in this task and the threads it starts, `check` tells the states of the models or keeps them."""
-    token = _TELL.set(allowed)
-    try:
-        yield
-    finally:
-        _TELL.reset(token)
+Check = Callable[[], str | None]
+"""A sentence that says why a part is not ready, or None. Quick, and raises nothing."""
 
 
-def check(catalogue: Catalogue, new_id: Callable[[], str], recordable: Callable[[], bool] = lambda: True) -> bool:
-    """True when requests that name no model can be answered. recordable: whether the audit log takes records.
+class Component(BaseModel):
+    """needed: whether the service is not ready without it."""
 
-    Raises HTTPException, which BentoML's route turns into its answer: a 503 problem, with the state of every model for
-    those who may see it.
-    """
-    if not recordable():
-        problem = problems.of_error(AuditUnavailable("not ready"), new_id())
-        raise HTTPException(problem.status, problem.model_dump_json(), {"content-type": problems.MEDIA_TYPE})
-    if catalogue.ready():
-        return True
-    error = ModelUnavailable("The default model is not ready.")
-    body = problems.of_error(error, new_id()).model_dump()
-    if _TELL.get():
-        body["models"] = [{"name": e.name, "state": e.state, "failure": e.failure} for e in catalogue.entries()]
-    raise HTTPException(error.status, json.dumps(body), {"content-type": problems.MEDIA_TYPE})
+    name: str = Field(examples=["route coco"])
+    ready: bool
+    needed: bool
+    reason: str | None = Field(default=None, examples=["coco: The bundle is not signed by a trusted key."])
+
+
+class Ready(BaseModel):
+    """components: for those who may see the models; others are told only that it is ready."""
+
+    ready: bool = True
+    components: list[Component] | None = None
+
+
+class NotReady(problems.Problem):
+    """As a problem (RFC 9457)."""
+
+    ready: bool = False
+    components: list[Component] | None = None
+
+
+class Readiness:
+    """catalogue: the models. checks: of everything else that no request can be answered without, by name."""
+
+    def __init__(self, catalogue: Catalogue, checks: Mapping[str, Check]) -> None:
+        self._catalogue, self._checks = catalogue, dict(checks)
+
+    def components(self) -> list[Component]:
+        """Every part. Of the routes, only the default one is needed: whoever asks for another is told."""
+        parts = [
+            Component(name=name, ready=reason is None, needed=True, reason=reason)
+            for name, check in self._checks.items()
+            for reason in (check(),)
+        ]
+        return parts + [self._of_route(pool) for pool in self._catalogue.pools.values()]
+
+    def answer(self, request_id: str, *, tell: bool) -> Response:
+        """The answer of /readyz. tell: whether the asker may hear of the parts."""
+        parts = self.components()
+        told = parts if tell else None
+        if all(part.ready or not part.needed for part in parts):
+            return Response(Ready(components=told).model_dump_json(exclude_none=True), media_type="application/json")
+        error = ModelUnavailable("The service is not ready: a part that it needs is not.")
+        problem = problems.of_error(error, request_id)
+        body = NotReady(**problem.model_dump(), components=told)
+        return problems.answer(body)
+
+    def _of_route(self, pool: Pool) -> Component:
+        reason = (
+            None if pool.ready else "; ".join(f"{m.name}: {_why_not(m.failure, m.breaker.state)}" for m in pool.members)
+        )
+        needed = pool.name == self._catalogue.default
+        return Component(name=f"route {pool.name}", ready=pool.ready, needed=needed, reason=reason)
+
+
+def _why_not(failure: str | None, breaker: str) -> str:
+    return failure or (f"its breaker is {breaker}" if breaker != "closed" else "not loaded yet")

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from safelight.detections import Detections
+from serving.models.observer import Failure
 
 
 class _Wire(BaseModel):
@@ -59,12 +60,23 @@ class Location(_Wire):
     zip3: str | None = Field(default=None, examples=["941"])
 
 
+class PassedOver(_Wire):
+    """A model that should have answered first, and why it could not."""
+
+    model: str = Field(examples=["coco"])
+    reason: Failure = Field(examples=["breaker open"])
+
+
 class DetectAnswer(_Wire):
-    """What was found. counts: number of objects by class, most frequent first; classes without one are left out.
-    location: left out when no place was given, and each of its parts that was not."""
+    """What was found. model: which answered, of several the first by priority. model_used: its name among the models of the
+    route, and those of the others where several answered together. fallback_from: who was passed over; left out when nobody
+    was. counts: number of objects by class, most frequent first; classes without one are left out. location: left out when
+    no place was given, and each of its parts that was not."""
 
     request_id: str = Field(examples=["5f2d8c6ad5d14a3b9f0e6a1c2b7d4e90"])
     model: ModelName
+    model_used: list[str] = Field(examples=[["coco"]])
+    fallback_from: list[PassedOver] | None = None
     counts: dict[str, int] = Field(examples=[{"person": 1}])
     annotations: list[Annotation]
     timing_ms: Timing

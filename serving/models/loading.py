@@ -1,60 +1,67 @@
-"""Putting a model together: verified bundle, network, batcher, predictor. Knows nothing of requests."""
+"""Putting the catalogue together, as the settings describe it. Knows nothing of requests, and nothing is read here."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import random
+import time
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
-from safelight.bundle import Bundle, Manifest, VariantName, read_served
-from safelight.errors import ConfigError
-from serving.detector.batching import Batcher
-from serving.detector.predictor import Predictor
-from serving.models.catalogue import Catalogue, Served, VariantState
-from serving.models.network import open_network
-from serving.settings import Batching, Runtime, Settings
+from serving import model_settings
+from serving.models.catalogue import Catalogue
+from serving.models.member import Member
+from serving.models.observer import UNOBSERVED, Observer
+from serving.models.pool import Pool
+from serving.models.shelf import Shelf
+from serving.models.trial import Trial
+from serving.resilience.breaker import Breaker
+from serving.settings import Settings
 
 
-def catalogue_of(settings: Settings) -> Catalogue:
-    """The catalogue that the settings describe; nothing is read before its `load`."""
-    return Catalogue(
-        settings.models,
-        settings.default_model,
-        read=partial(read, settings.bundles, settings.public_keys),
-        start=partial(start, batching=settings.batching, runtime=settings.runtime),
+def catalogue_of(
+    settings: Settings, observer: Observer = UNOBSERVED, clock: Callable[[], float] = time.perf_counter
+) -> Catalogue:
+    """The catalogue that the settings describe; nothing is read before its `load`. clock: monotonic seconds."""
+    pools = {name: _pool(name, settings, observer, clock) for name in settings.models}
+    swap = settings.swap
+    return Catalogue(pools, settings.default_model, check_s=swap.check_s, retry_every=swap.retry_every)
+
+
+def _pool(route: str, settings: Settings, observer: Observer, clock: Callable[[], float]) -> Pool:
+    pool = settings.pools.get(route) or model_settings.Pool(members={route: model_settings.Member(bundle=route)})
+    by_priority = sorted(pool.members.items(), key=lambda item: item[1].priority)
+    on_trial = pool.challenger
+    return Pool(
+        route,
+        [_member(route, name, member, settings, observer, clock) for name, member in by_priority],
+        fused=pool.answer == "fused",
+        fusion_iou=pool.fusion_iou,
+        challenger=None
+        if on_trial is None
+        else _member(route, "challenger", on_trial.member, settings, observer, clock),
+        share=on_trial.share if on_trial else 0.0,
+        shadow=on_trial.shadow if on_trial else 0.0,
+        draw=random.SystemRandom().random,
+        observer=observer,
     )
 
 
-def read(bundles: Path, public_keys: Sequence[Path], name: str) -> Bundle:
-    """The verified bundle that is to be served under a name. Raises BundleError, ConfigError when a key is missing."""
-    missing = [key.name for key in public_keys if not key.is_file()]
-    if missing:
-        raise ConfigError(
-            f"Expected the public keys of trusted signers, {', '.join(missing)} is missing: see `make run`."
-        )
-    return read_served(bundles / name, public_keys)
-
-
-def start(bundle: Bundle, *, batching: Batching, runtime: Runtime) -> Served:
-    """Make a verified bundle answer, by the variants that are wanted and that it has. Raises ManifestInvalid when its graph
-    is not what the manifest says."""
-    manifest = bundle.manifest
-    used = {name: variant for name, variant in manifest.variants.items() if name in runtime.wanted}
-    file = next((variant.file for variant in used.values() if variant.file is not None), None)
-    graph = bundle.model if file is None else bundle.graphs[file]
-    network = open_network(
-        manifest, graph, threads=runtime.threads, provider="cpu", warm_batches=sorted({1, batching.max_batch})
+def _member(
+    route: str,
+    name: str,
+    member: model_settings.Member,
+    settings: Settings,
+    observer: Observer,
+    clock: Callable[[], float],
+) -> Member:
+    swap, breaker = settings.swap, settings.breaker
+    return Member(
+        route,
+        name,
+        Shelf(route, name, member, settings, observer, clock),
+        breaker=lambda: Breaker(breaker.failures, breaker.reset_s, clock, partial(observer.breaker, route, name)),
+        trial=lambda: Trial(swap.least_answers, swap.share, swap.trial_s, clock),
+        limit_s=member.timeout_s,
+        weight=member.weight,
+        observer=observer,
     )
-    batcher = Batcher(network, max_batch=batching.max_batch, max_latency_ms=batching.max_latency_ms)
-    predictor = Predictor(manifest.labels, manifest.preprocessing(), manifest.decision(), batcher, batching.max_batch)
-    least_side = next((variant.least_side for variant in used.values() if variant.least_side is not None), None)
-    return Served(manifest, bundle.digest, predictor, batcher.close, least_side, states(manifest, runtime))
-
-
-def states(manifest: Manifest, runtime: Runtime) -> dict[VariantName, VariantState]:
-    """Each variant that the bundle has or that is wanted: in use, available, or missing, and then the model answers without
-    it."""
-    told: dict[VariantName, VariantState] = {
-        name: "in use" if name in runtime.wanted else "available" for name in manifest.variants
-    }
-    return told | dict.fromkeys(sorted(runtime.wanted - set(told)), "missing")

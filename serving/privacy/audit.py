@@ -106,7 +106,7 @@ class _Exchange:
         self.record, self.started = record, False
         self.failure: AuditUnavailable | None = None
         self._sink, self._receive, self._send, self._clock = sink, receive, send, clock
-        self._begun = clock()
+        self._begun = record.begun = clock()
         self._head: Message | None = None
         self._status: int | None = None
         self._bytes_in = self._bytes_out = 0
@@ -212,15 +212,15 @@ class Trail:
         if self._log is not None:
             self._log.check()
 
-    def ready(self) -> bool:
-        """Whether requests can be recorded now."""
+    def not_ready(self) -> str | None:
+        """Why requests cannot be recorded now, or None."""
         try:
             self._loaded()
             if self._log is not None:
                 self._log.mend()
-        except AuditUnavailable:
-            return False
-        return True
+        except AuditUnavailable as error:
+            return error.reason
+        return None
 
     def _loaded(self) -> None:
         if self._log is None and self._settings.folder != "none":

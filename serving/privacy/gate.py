@@ -57,6 +57,14 @@ class Gate:
         self._elsewhere = frozenset(keyring.key_id for keyring in kms)
         self.openers = (self.openers[0], opener)
 
+    def not_ready(self) -> str | None:
+        """Why sealed requests cannot be opened now, or None."""
+        if self._replay is None:
+            return "The keys are not loaded."
+        if not self._store.in_use():
+            return "No key is in use."
+        return None
+
     def key_configs(self) -> bytes:
         """What clients may seal to, as application/ohttp-keys: the newest key of each kind, in the settings' order."""
         newest: dict[str, Key] = {}

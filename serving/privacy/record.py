@@ -27,7 +27,8 @@ class Record:
 
     routes: those that may be named; any other is "unknown". protocol: "plain", or how the request was sealed. key_id:
     public name of the key that opened it. status: of the answer that the asker reads, the inner one when sealed. model,
-    digest: of the one that answered. refusal: the anchor of a problem's type. batch_size: inputs in the run it was part of. caller: who asked; the log keeps a pseudonym.
+    digest: of the one that answered. refusal: the anchor of a problem's type. batch_size: inputs in the run it was part of.
+    caller: who asked; the log keeps a pseudonym. begun: when it came. fallback_from: models that should have answered first.
     stages: where the time went: (stage, begun, ended), seconds of the service's monotonic clock.
     """
 
@@ -43,6 +44,8 @@ class Record:
     refusal: str | None = None
     batch_size: int | None = None
     caller: str | None = field(default=None, repr=False)
+    begun: float | None = field(default=None, repr=False)
+    fallback_from: tuple[str, ...] = ()
     stages: list[tuple[Stage, float, float]] = field(default_factory=list, repr=False)
 
     def spent(self, stage: Stage, begun: float, ended: float) -> None:

@@ -21,12 +21,13 @@ from starlette.types import ASGIApp
 
 from safelight.signing import signing_key
 from serving.api.app import create_app
+from serving.model_settings import Batching, Runtime
 from serving.models.catalogue import Catalogue
 from serving.models.loading import catalogue_of
 from serving.privacy.access import Access
 from serving.privacy.audit import UNAUDITED, Sink
 from serving.privacy.gate import Gate
-from serving.settings import Batching, Runtime, Settings, load_settings
+from serving.settings import Settings, load_settings
 from serving.telemetry.telemetry import Telemetry
 from tests.conftest import ROOT
 from tests.serving.graphs import promote
@@ -93,7 +94,7 @@ def settings(bundles: Path, private_key: Path, tmp_path_factory: pytest.TempPath
             "limits": shipped.limits.model_copy(
                 update={"max_bytes": 2_000_000, "max_pixels": 4_000_000, "memory_bytes": 20_000_000, "body_timeout_s": 5}
             ),
-            "batching": Batching(max_batch=4, max_latency_ms=10_000),
+            "batching": Batching(max_batch=4),
             "runtime": Runtime(threads=1, precision="fp32", dct=False),
             "rates": shipped.rates.model_copy(update={"limit": "none", "sealed_anonymous": "none"}),
             "sealing": shipped.sealing.model_copy(

@@ -12,13 +12,12 @@ from typing import Any
 
 import httpx
 import pytest
-from starlette.exceptions import HTTPException
 
 from safelight.audit import read_public_key, verify
 from safelight.errors import AuditUnavailable, ConfigError
 from safelight.sealing.ohttp.client import OhttpWrapper
 from safelight.sealing.ohttp.config import decode_keys
-from serving.api import readiness
+from serving.api.readiness import Readiness
 from serving.models.loading import catalogue_of
 from serving.privacy.audit import Audit, Trail
 from serving.privacy.context import Seal, sealed_scope
@@ -272,17 +271,17 @@ def own(settings, tmp_path):
 def test_a_trail_from_start_to_end(own, tmp_path):
     Trail(own, now=time.time).rehearse()
     trail = Trail(own, now=time.time)
-    assert not trail.ready()
+    assert trail.not_ready()
     with pytest.raises(AuditUnavailable):
         trail.check()
     trail.load()
-    assert trail.ready()
+    assert trail.not_ready() is None
     for number in range(5):
         trail.append({"id": f"{number}", "caller": "somebody" if number else None})
     trail.close()
     with pytest.raises(AuditUnavailable):
         trail.append({})
-    assert not trail.ready()
+    assert trail.not_ready()
     report = verify(tmp_path / "audit", read_public_key(tmp_path / "audit.pub"), stopped=True)
     assert (report.records, report.faults, report.files) == (5, [], 1)
     text = "".join(path.read_text() for path in (tmp_path / "audit").iterdir())
@@ -317,10 +316,14 @@ def test_no_audit_log_is_said_by_name(own):
 def test_a_service_that_cannot_record_is_not_ready(settings):
     catalogue = catalogue_of(settings)
     catalogue.load()
-    assert readiness.check(catalogue, lambda: "0" * 32, lambda: True) is True
-    with pytest.raises(HTTPException) as caught:
-        readiness.check(catalogue, lambda: "0" * 32, lambda: False)
-    assert caught.value.status_code == 503 and "audit-unavailable" in caught.value.detail
+    why = [None]
+    readiness = Readiness(catalogue, {"audit log": lambda: why[0]})
+    assert readiness.answer("0" * 32, tell=False).status_code == 200
+    why[0] = "the disk is full"
+    answer = readiness.answer("0" * 32, tell=True)
+    assert answer.status_code == 503 and answer.media_type == "application/problem+json"
+    audit, *_ = json.loads(answer.body)["components"]
+    assert audit == {"name": "audit log", "ready": False, "needed": True, "reason": "the disk is full"}
 
 
 @pytest.mark.parametrize("what", ["folder", "key", "index"])

@@ -511,7 +511,7 @@ LEAKING_INTAKE = """
 
 import tempfile
 
-_image = Intake.image
+_image = Intake._image
 
 
 async def _leaking(self, request, *rest):
@@ -522,7 +522,7 @@ async def _leaking(self, request, *rest):
     return upload
 
 
-Intake.image = _leaking
+Intake._image = _leaking
 """
 
 

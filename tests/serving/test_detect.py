@@ -24,7 +24,8 @@ def test_the_answer_has_exactly_the_promised_form(client):
     response = client.post("/v1/detect", content=encoded(squares(person=(48, 8), cat=(8, 32))), headers=PNG)
     assert response.status_code == 200, response.text
     answer = response.json()
-    assert set(answer) == {"request_id", "model", "counts", "annotations", "timing_ms"}
+    assert set(answer) == {"request_id", "model", "model_used", "counts", "annotations", "timing_ms"}
+    assert answer["model_used"] == ["coco"]
     assert set(answer["model"]) == {"name", "version", "digest"} and answer["model"]["name"] == "coco"
     assert answer["counts"] == {"person": 1, "cat": 1}
     assert answer["annotations"][0] == {

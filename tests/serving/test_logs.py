@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -213,3 +214,19 @@ print(before, ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))
 """
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT)
     assert result.stdout.split() == ["1", "0"], result.stderr
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or platform.machine() not in ("x86_64", "aarch64"), reason="a call of Linux, by its number"
+)
+def test_a_hardened_process_opens_no_ring_that_a_tracer_cannot_see():
+    script = """
+import ctypes, errno, os, subprocess, sys
+from serving.privacy.process import harden
+harden()
+libc = ctypes.CDLL(None, use_errno=True)
+print(libc.syscall(425, 8, 0), ctypes.get_errno() == errno.ENOSYS, os.getpid() > 0)
+print(subprocess.run([sys.executable, "-c", "print('started')"], capture_output=True, text=True).stdout)
+"""
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT)
+    assert result.stdout.split() == ["-1", "True", "True", "started"], result.stderr

@@ -15,7 +15,7 @@ from tests.serving.graphs import LABELS, colour_graph, manifest, promote
 
 
 def states(catalogue):
-    return {entry.name: entry.state for entry in catalogue.entries()}
+    return {name: pool.members[0].state for name, pool in catalogue.pools.items()}
 
 
 @pytest.fixture
@@ -29,12 +29,12 @@ def test_models_answer_once_loaded(settings):
     catalogue = catalogue_of(settings)
     assert states(catalogue) == {"coco": "waiting", "tree-crowns": "waiting"} and not catalogue.ready()
     with pytest.raises(ModelUnavailable):
-        catalogue.served(None)
+        catalogue.pool(None).labels  # noqa: B018
     catalogue.load()
     assert states(catalogue) == {"coco": "ready", "tree-crowns": "ready"} and catalogue.ready()
-    assert catalogue.served(None).manifest.name == "coco"
+    assert catalogue.pool(None).primary.manifest.name == "coco"
     with pytest.raises(UnknownModel):
-        catalogue.served("other")
+        catalogue.pool("other")
 
 
 @pytest.mark.parametrize("name", [MODEL, "manifest.json", "README.md", "model.sig"])

@@ -11,11 +11,10 @@ import anyio
 import httpx
 import openapi_spec_validator
 import pytest
-from starlette.exceptions import HTTPException
 
-from serving.api import readiness
 from serving.api.app import OPEN_PATHS, PATHS
-from serving.front import PLATFORM_PATHS, Front
+from serving.api.readiness import Readiness
+from serving.front import PLATFORM_PATHS, READY, Front
 from serving.models.loading import catalogue_of
 from serving.privacy.access import SCOPE_OF
 from tests.conftest import ROOT
@@ -24,16 +23,29 @@ from tests.conftest import ROOT
 def test_openapi_is_valid_and_tells_every_route_with_examples(client):
     document = client.get("/openapi.json").json()
     openapi_spec_validator.validate(document)
-    assert set(document["paths"]) == {*PATHS, *PLATFORM_PATHS} - {"/openapi.json"}
+    assert set(document["paths"]) == {*PATHS, *PLATFORM_PATHS, READY} - {"/openapi.json"}
     detect = document["paths"]["/v1/detect"]["post"]
     bodies = detect["requestBody"]["content"]
     assert set(bodies) == {"image/jpeg", "image/png", "image/webp", "multipart/form-data"}
     assert all(body["examples"] for body in bodies.values())
     assert {p["name"] for p in detect["parameters"]} == {
-        "model", "threshold", "classes", "render", "latitude", "longitude", "zip",
+        "model", "threshold", "classes", "render", "timeout_ms", "latitude", "longitude", "zip",
     }  # fmt: skip
     assert all("example" in parameter for parameter in detect["parameters"])
-    assert set(detect["responses"]) >= {"200", "400", "401", "403", "404", "408", "413", "415", "422", "429", "503"}
+    assert set(detect["responses"]) >= {
+        "200",
+        "400",
+        "401",
+        "403",
+        "404",
+        "408",
+        "413",
+        "415",
+        "422",
+        "429",
+        "503",
+        "504",
+    }
     assert set(detect["responses"]["200"]["content"]) == {"application/json", "image/png"}
     problems = detect["responses"]["415"]["content"]["application/problem+json"]["examples"]
     assert set(problems) == {"NotAnImage", "UnsupportedFormat", "TypeMismatch"}
@@ -57,17 +69,30 @@ def test_open_paths_are_few():
     assert set(OPEN_PATHS) < set(PATHS) and "/v1/detect" not in OPEN_PATHS
 
 
-@pytest.mark.parametrize("path", ["/v1/detect", "/livez", "/readyz", "/metrics"])
-def test_known_paths_pass_the_front(path):
+@pytest.mark.parametrize("path", ["/livez", "/metrics"])
+def test_what_is_bentomls_passes_the_front(path):
     assert through_front("http", path) == ["platform"]
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/schema.json", "/healthz", "/v1/detect/", "/v1/detect/photo.jpg", "/livez/x", ""]
+    "path", ["/v1/detect", "/", "/schema.json", "/healthz", "/v1/detect/", "/v1/detect/photo.jpg", "/livez/x", ""]
 )
 @pytest.mark.parametrize("kind", ["http", "websocket"])
 def test_other_paths_never_reach_bentoml(path, kind):
     assert through_front(kind, path) == ["app"]
+
+
+class Open:
+    """Access for everybody, or for nobody to what tells of the service."""
+
+    def __init__(self, telling: bool = True) -> None:
+        self.telling = telling
+
+    def check(self, path, headers):
+        pass
+
+    def allows(self, path, headers):
+        return self.telling
 
 
 def through_front(kind: str, path: str) -> list[str]:
@@ -79,30 +104,36 @@ def through_front(kind: str, path: str) -> list[str]:
 
         return app
 
-    class Open:
-        def check(self, path, headers):
-            pass
-
-        def allows(self, path, headers):
-            return True
-
-    front = Front(named("platform"), named("app"), {*PATHS, *PLATFORM_PATHS}, Open(), lambda: "0" * 32)
+    front = Front(named("platform"), named("app"), Open(), Readiness(None, {}), lambda: "0" * 32)
     anyio.run(front, {"type": kind, "path": path, "headers": []}, None, None)
     return seen
 
 
 @pytest.mark.parametrize("telling", [True, False])
-def test_not_ready_says_why_to_those_who_may_know(settings, telling):
+def test_readyz_says_of_each_part_why_it_is_not_ready_to_those_who_may_know(settings, telling):
     catalogue = catalogue_of(settings)
-    with readiness.telling(telling), pytest.raises(HTTPException) as caught:
-        readiness.check(catalogue, lambda: "0" * 32)
-    assert caught.value.status_code == 503
-    assert caught.value.headers["content-type"] == "application/problem+json"
-    problem = json.loads(caught.value.detail)
-    assert problem["retryable"] is True
-    assert ("waiting" in caught.value.detail) is telling and ("coco" in caught.value.detail) is telling
+    readiness = Readiness(catalogue, {"audit log": lambda: None})
+    front = Front(None, None, Open(telling), readiness, lambda: "0" * 32)
+    client = httpx.AsyncClient(transport=httpx.ASGITransport(front), base_url="http://testserver")
+
+    async def ask():
+        return await client.get("/readyz")
+
+    answer = anyio.run(ask)
+    assert answer.status_code == 503 and answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json()
+    assert problem["retryable"] is True and problem["ready"] is False
+    if telling:
+        audit, coco, trees = problem["components"]
+        assert audit == {"name": "audit log", "ready": True, "needed": True, "reason": None}
+        assert coco == {"name": "route coco", "ready": False, "needed": True, "reason": "coco: not loaded yet"}
+        assert trees["needed"] is False
+    else:
+        assert problem["components"] is None and "coco" not in answer.text
     catalogue.load()
-    assert readiness.check(catalogue, lambda: "0" * 32) is True
+    answer = anyio.run(ask)
+    assert answer.status_code == 200 and answer.json()["ready"] is True
+    assert ("components" in answer.json()) is telling
 
 
 IMPORT = """
@@ -130,10 +161,11 @@ def test_a_failure_inside_is_a_500_that_tells_nothing(settings, make_client, cap
     class Broken:
         default = "coco"
 
-        def entries(self):
+        @property
+        def pools(self):
             raise RuntimeError("CANARY")
 
-        def served(self, name):
+        def pool(self, name):
             raise RuntimeError("CANARY")
 
     client = make_client(settings, Broken())

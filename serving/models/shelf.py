@@ -1,0 +1,127 @@
+"""The versions of one model, as signed bundles on disk, and how one of them is made to answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from safelight.bundle import CHAMPION, Bundle, Manifest, VariantName, read_bundle, read_served
+from safelight.errors import ConfigError, ManifestInvalid
+from safelight.postprocess import Thresholds
+from serving import model_settings
+from serving.detector.predictor import Predictor
+from serving.models.batching import Batcher
+from serving.models.network import Network, open_network
+from serving.models.observer import Observer
+from serving.models.served import Served, VariantState
+from serving.resilience.workers import Workers
+from serving.settings import Settings
+
+_POINTERS = {"champion": CHAMPION}
+"""Versions that a file names, which may change."""
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """A `Source`. route, name: of the route, and of the model in it. clock: monotonic seconds."""
+
+    route: str
+    name: str
+    member: model_settings.Member
+    settings: Settings
+    observer: Observer
+    clock: Callable[[], float]
+
+    def mark(self) -> object:
+        """What changes when the file that names the version is replaced; a version that the settings name stays."""
+        pointer = _POINTERS.get(self.member.version)
+        if pointer is None:
+            return None
+        try:
+            found = (self.settings.bundles / self.member.bundle / pointer).stat()
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_ino, found.st_size
+
+    def read(self) -> Bundle:
+        """The verified bundle. Raises BundleError, ConfigError when a key is missing."""
+        _require(self.settings.public_keys)
+        folder, keys = self.settings.bundles / self.member.bundle, self.settings.public_keys
+        try:
+            bundle = (
+                read_served(folder, keys)
+                if self.member.version in _POINTERS
+                else read_bundle(folder / self.member.version, keys)
+            )
+        except OSError:  # it is being replaced, or the disk fails
+            raise ManifestInvalid("The bundle's files cannot be read.") from None
+        licence = self.member.licence
+        if licence is not None and bundle.manifest.licence != licence:
+            raise ManifestInvalid(f"Expected the licence {licence}, the manifest says {bundle.manifest.licence}.")
+        return bundle
+
+    def start(self, bundle: Bundle) -> Served:
+        """Make a verified bundle answer, by the variants that are wanted and that it has.
+
+        Raises ManifestInvalid when its graph is not what the manifest says, ConfigError when it cannot run where it should.
+        """
+        manifest, runtime = bundle.manifest, self.member.runtime(self.settings.runtime)
+        used = {name: variant for name, variant in manifest.variants.items() if name in runtime.wanted}
+        file = next((variant.file for variant in used.values() if variant.file is not None), None)
+        network = open_network(
+            manifest,
+            bundle.model if file is None else bundle.graphs[file],
+            threads=runtime.threads,
+            provider=runtime.provider,
+            warm_batches=sorted({1, self.settings.batching.max_batch}),
+        )
+        renew = partial(self._predictor, manifest, network)
+        limits = self.settings.limits
+        return Served(
+            manifest,
+            bundle.digest,
+            renew,
+            renew(),
+            Workers(limits.pictures, limits.queue, self.clock),
+            network.terminate,
+            next((variant.least_side for variant in used.values() if variant.least_side is not None), None),
+            states(manifest, runtime),
+        )
+
+    def _predictor(self, manifest: Manifest, network: Network) -> Predictor:
+        max_batch, where = self.settings.batching.max_batch, (self.route, self.name)
+        batcher = Batcher(
+            network,
+            max_batch=max_batch,
+            clock=self.clock,
+            ran=partial(self.observer.ran, *where),
+            queued=partial(self.observer.queued, *where),
+        )
+        seen = partial(self.observer.seen, *where)
+        return Predictor(
+            manifest.labels, manifest.preprocessing(), self._decision(manifest), batcher, max_batch, self.clock, seen
+        )
+
+    def _decision(self, manifest: Manifest) -> Thresholds:
+        """The manifest's, or the one that the settings have in its place."""
+        own, threshold = manifest.decision(), self.member.threshold
+        return own if threshold is None else replace(own, score=threshold, per_class=None)
+
+
+def states(manifest: Manifest, runtime: model_settings.Runtime) -> dict[VariantName, VariantState]:
+    """Each variant that the bundle has or that is wanted: in use, available, or missing, and then the model answers without
+    it."""
+    told: dict[VariantName, VariantState] = {
+        name: "in use" if name in runtime.wanted else "available" for name in manifest.variants
+    }
+    return told | dict.fromkeys(sorted(runtime.wanted - set(told)), "missing")
+
+
+def _require(public_keys: Sequence[Path]) -> None:
+    missing = [key.name for key in public_keys if not key.is_file()]
+    if missing:
+        raise ConfigError(
+            f"Expected the public keys of trusted signers, {', '.join(missing)} is missing: see `make run`."
+        )
