@@ -6,17 +6,15 @@ from types import TracebackType
 from typing import Any, TypeVar, Unpack
 
 import httpx
-import stamina
 
 from safelight.client import calls
 from safelight.client.answers import Answer, ModelInfo
 from safelight.client.calls import ApiError, Call, DetectOptions, Image, Unreachable
+from safelight.client.patience import Patience
 from safelight.client.settings import Options, session_of
-from safelight.errors import SafelightError
 from safelight.sealing.transport import AsyncSealingTransport, SealingTransport
 
 T = TypeVar("T")
-_LONGEST_WAIT_S = 30.0
 
 
 class Client:
@@ -32,7 +30,8 @@ class Client:
         if session is not None:
             transport = SealingTransport(session, transport, relay=options.get("relay"))
         self._http = httpx.Client(transport=transport, **_http_settings(base_url, options))
-        self._attempts = options.get("attempts", 3)
+        self._timeout_s, self._attempts = options.get("timeout_s", 60.0), options.get("attempts", 3)
+        self._deadline_s = options.get("deadline_s")
 
     def __enter__(self) -> Client:
         return self
@@ -70,14 +69,15 @@ class Client:
             return False
 
     def _do(self, call: Call[T]) -> T:
-        for attempt in _attempts(self._attempts):
+        patience = Patience(self._attempts, self._deadline_s)
+        for attempt in patience.attempts():
             with attempt:
-                return self._once(call)
+                return self._once(call, patience.left_s)
         raise AssertionError("stamina raises the last error")
 
-    def _once(self, call: Call[T]) -> T:
+    def _once(self, call: Call[T], left_s: float | None = None) -> T:
         try:
-            response = self._http.request(call.method, call.path, params=call.params, content=call.content)
+            response = self._http.request(**_sent(call, left_s, self._timeout_s))
         except httpx.TransportError as error:
             raise Unreachable(f"No answer came ({type(error).__name__}).") from None
         return call.result(response)
@@ -94,7 +94,8 @@ class AsyncClient:
         if session is not None:
             transport = AsyncSealingTransport(session, transport, relay=options.get("relay"))
         self._http = httpx.AsyncClient(transport=transport, **_http_settings(base_url, options))
-        self._attempts = options.get("attempts", 3)
+        self._timeout_s, self._attempts = options.get("timeout_s", 60.0), options.get("attempts", 3)
+        self._deadline_s = options.get("deadline_s")
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -128,14 +129,15 @@ class AsyncClient:
             return False
 
     async def _do(self, call: Call[T]) -> T:
-        async for attempt in _attempts(self._attempts):
+        patience = Patience(self._attempts, self._deadline_s)
+        async for attempt in patience.attempts():
             with attempt:
-                return await self._once(call)
+                return await self._once(call, patience.left_s)
         raise AssertionError("stamina raises the last error")
 
-    async def _once(self, call: Call[T]) -> T:
+    async def _once(self, call: Call[T], left_s: float | None = None) -> T:
         try:
-            response = await self._http.request(call.method, call.path, params=call.params, content=call.content)
+            response = await self._http.request(**_sent(call, left_s, self._timeout_s))
         except httpx.TransportError as error:
             raise Unreachable(f"No answer came ({type(error).__name__}).") from None
         return call.result(response)
@@ -145,19 +147,15 @@ def _http_settings(base_url: str, options: Options) -> dict[str, Any]:
     key = options.get("api_key")
     return {
         "base_url": base_url,
-        "timeout": options.get("timeout_s", 60.0),
         "headers": {} if key is None else {"authorization": f"Bearer {key}"},
         "trust_env": False,  # no proxy that the environment names gets to see who asks
     }
 
 
-def _attempts(most: int) -> Any:
-    """The attempts, for `for` and `async for`; stamina does not export their type."""
-    return stamina.retry_context(on=_wait, attempts=most, timeout=None)
-
-
-def _wait(error: Exception) -> bool | float:
-    """Whether to try again: what the service asks for when it says, else stamina's growing waits with jitter."""
-    if isinstance(error, ApiError) and error.retryable and error.retry_after_s is not None:
-        return min(error.retry_after_s, _LONGEST_WAIT_S)
-    return isinstance(error, SafelightError) and error.retryable
+def _sent(call: Call[Any], left_s: float | None, timeout_s: float) -> dict[str, Any]:
+    """As httpx takes it. What has a deadline says so, and the service gives up when nobody waits for it any more."""
+    params = dict(call.params)
+    if left_s is not None and call.content is not None:
+        params["timeout_ms"] = str(max(1, int(left_s * 1000)))
+    timeout_s = timeout_s if left_s is None else min(timeout_s, left_s)
+    return {"method": call.method, "url": call.path, "params": params, "content": call.content, "timeout": timeout_s}

@@ -25,7 +25,8 @@ class Options(TypedDict, total=False):
     `safelight.sealing.aws`. relay: URL of an Oblivious HTTP relay, so that the service does not see the client's address.
     chunk_above: larger bodies go in chunks, None for never. api_key: travels inside the envelope. timeout_s: for
     connecting, and for each wait for data. attempts: how often a request is sent at most, while its failure may pass by
-    itself."""
+    itself. deadline_s: for all attempts and the waits between them; the service is told what is left. None: as long as they
+    take."""
 
     seal: Literal["ohttp", "aws-encryption-sdk"] | None
     pins: Collection[str]
@@ -36,6 +37,7 @@ class Options(TypedDict, total=False):
     api_key: str | None
     timeout_s: float
     attempts: int
+    deadline_s: float | None
 
 
 def session_of(url: httpx.URL, options: Options) -> Session | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,8 +13,12 @@ import pytest
 import stamina
 
 from safelight.client import ApiError, Client, Unreachable
-from safelight.errors import ConfigError, SafelightError
+from safelight.client.patience import Patience
+from safelight.errors import ConfigError, SafelightError, SealBroken
 from safelight.images import ImageLimits, decode
+from safelight.sealing.keys import gateway_keys
+from safelight.sealing.keystore import KeyStore
+from safelight.sealing.ohttp.config import encode_keys
 
 ANSWER = {
     "request_id": "0" * 32,
@@ -231,3 +236,65 @@ def test_the_key_of_the_caller_goes_along():
     gateway = Gateway()
     Client("http://127.0.0.1", httpx.MockTransport(gateway), seal=None, api_key="sl_x").detect(b"x")
     assert gateway.request.headers["authorization"] == "Bearer sl_x"
+
+
+class Late:
+    """A clock and a random number for `Patience`."""
+
+    now, drawn = 100.0, 0.5
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def refused(**more: object) -> ApiError:
+    return ApiError("", **{"status": 503, "title": "", "retryable": True, "type": None, "request_id": None, **more})  # type: ignore[arg-type]
+
+
+def test_waits_are_what_the_service_asks_for_and_a_bit_more_of_each_clients_own() -> None:
+    late = Late()
+    patience = Patience(3, None, late, lambda: late.drawn)
+    assert patience.wait(refused(retry_after_s=8)) == 9.0 and patience.left_s is None
+    late.drawn = 0.0
+    assert patience.wait(refused(retry_after_s=8)) == 8.0
+    assert patience.wait(refused(retry_after_s=10_000)) == 30.0
+    assert patience.wait(refused()) is True and patience.wait(Unreachable("")) is True
+    for error in (refused(retryable=False, retry_after_s=1), ConfigError(""), SealBroken(), ValueError()):
+        assert patience.wait(error) is False
+
+
+def test_no_attempt_is_made_for_which_no_time_is_left() -> None:
+    late = Late()
+    patience = Patience(3, 5.0, late, lambda: 0.0)
+    assert patience.wait(refused(retry_after_s=4)) == 4.0
+    assert patience.wait(refused(retry_after_s=5)) is False
+    late.now += 5
+    assert patience.wait(refused()) is False and patience.left_s == 0.001
+
+
+def test_a_deadline_travels_along_and_bounds_each_wait(no_waiting: None) -> None:
+    seen = []
+
+    def gateway(request: httpx.Request) -> httpx.Response:
+        seen.append((int(request.url.params["timeout_ms"]), request.extensions["timeout"]["read"]))
+        return httpx.Response(503 if len(seen) == 1 else 200, json=ANSWER, headers={"retry-after": "0"})
+
+    client = Client("http://127.0.0.1", httpx.MockTransport(gateway), seal=None, deadline_s=20, timeout_s=60)
+    assert client.detect(b"x").counts
+    assert 19_000 < seen[1][0] <= seen[0][0] <= 20_000 and all(19 < read <= 20 for _, read in seen)
+
+
+def test_every_attempt_is_sealed_anew(tmp_path: Path, no_waiting: None) -> None:
+    store = KeyStore(tmp_path / "keys", time.time)
+    store.ensure(["x25519"])
+    (key,) = gateway_keys(store.in_use())
+    bodies = []
+
+    def gateway(request: httpx.Request) -> httpx.Response:
+        bodies.append(request.read())
+        return httpx.Response(503, headers={"retry-after": "0"})
+
+    network = httpx.MockTransport(gateway)
+    with pytest.raises(ApiError):
+        Client("http://127.0.0.1", network, keys=encode_keys([key.config])).detect(b"x")
+    assert len(bodies) == 3 and len({body[7:39] for body in bodies}) == 3  # another ephemeral key each time
