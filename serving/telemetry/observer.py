@@ -9,7 +9,7 @@ from safelight.detections import Detections
 from safelight.drift import Reference
 from serving.models.observer import BreakerState, Failure, Swap
 from serving.telemetry.drift import DriftWatch
-from serving.telemetry.labels import BREAKER_STATES, Names
+from serving.telemetry.labels import BREAKER_STATES, FAILURES, SWAPS, Names
 from serving.telemetry.metrics import Bound, Metrics
 
 
@@ -43,7 +43,13 @@ class Figures:
         self._swaps(*self._who(route, member), outcome).inc()
 
     def loaded(self, route: str, member: str, ready: bool) -> None:
-        self._model_ready(*self._who(route, member)).set(ready)
+        who = self._who(route, member)
+        self._model_ready(*who).set(ready)
+        # From 0 on: Prometheus does not see the first step of a counter that begins with 1.
+        for reason in FAILURES:
+            self._fallbacks(*who, reason)
+        for outcome in SWAPS:
+            self._swaps(*who, outcome)
 
     def seen(self, route: str, member: str, view: NDArray[np.uint8], found: Detections) -> None:
         if self._drift is not None:

@@ -77,6 +77,8 @@ class RequestFigures:
         self._requests, self._request_seconds = Bound(metrics.requests), Bound(metrics.request_seconds)
         self._stage_seconds, self._in_flight = Bound(metrics.stage_seconds), metrics.in_flight
         self._dependency_failures = Bound(metrics.dependency_failures)
+        for dependency in DEPENDENCIES.values():  # from 0 on, so that the first failure is a step
+            self._dependency_failures(dependency)
 
     def began(self) -> None:
         """A request came in."""

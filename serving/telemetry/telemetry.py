@@ -62,8 +62,10 @@ class Telemetry:
         allowed = memory.allowed_bytes(self._settings.workers)
         self.metrics.memory_bound.set(at_rest if allowed is None else min(at_rest, allowed))
         if self._settings.telemetry.traces != "none":
-            from serving.telemetry.traces import Traces
+            from serving.telemetry.traces import OUTCOMES, Traces
 
+            for outcome in OUTCOMES:
+                self._count_spans(outcome, 0)
             self._traces = Traces(self._settings.telemetry, clock=self._clock, count=self._count_spans)
         self.look_around()
         self._thread.start()

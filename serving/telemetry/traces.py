@@ -35,6 +35,7 @@ from serving.settings import Telemetry as TelemetrySettings
 from serving.telemetry.requests import Passage
 
 Outcome = Literal["made", "sent", "failed"]
+OUTCOMES: tuple[Outcome, ...] = ("made", "sent", "failed")
 QUEUE_SPANS = 4096
 BATCH_SPANS = 512
 _EVERY_MS = 2000.0
