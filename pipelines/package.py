@@ -1,4 +1,4 @@
-"""package: the champions and the gateway as a Bento, without anything of training.
+"""package: the champions, the challengers and the gateway as a Bento, without anything of training.
 
 `bentoml serve TAG` runs it, `bentoml containerize TAG` makes an image of it. The public key travels along, the private key
 never does.
@@ -14,7 +14,7 @@ from rich.console import Console
 
 from pipelines.registry import settle
 from pipelines.stage import stage, write_json
-from safelight.bundle import CHAMPION, read_champion, read_served
+from safelight.bundle import CHALLENGER, CHAMPION, read_challenger, read_champion, read_served
 from safelight.errors import ConfigError
 
 LOCK = Path("requirements.lock")
@@ -35,6 +35,11 @@ def main(cfg: DictConfig) -> None:
         target = staging / "bundles" / name
         shutil.copytree(source / versions[name], target / versions[name])
         shutil.copy(source / CHAMPION, target / CHAMPION)
+        challenger = read_challenger(source)
+        if challenger is not None:
+            read_served(source, [public_key], "challenger")
+            shutil.copytree(source / challenger.version, target / challenger.version)
+            shutil.copy(source / CHALLENGER, target / CHALLENGER)
     for folder in cfg.folders:
         shutil.copytree(folder, staging / folder, ignore=shutil.ignore_patterns("__pycache__"))
     (staging / ".safelight").mkdir()

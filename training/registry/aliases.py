@@ -1,6 +1,7 @@
-"""One model in MLflow's registry: its entries by bundle version, and the two aliases that point at them.
+"""One model in MLflow's registry: its entries by bundle version, and the three aliases that point at them.
 
-Aliases, not stages: `@candidate` is the newest, `@champion` the one that is served. Knows nothing of files or gates.
+Aliases, not stages: `@candidate` is the newest, `@champion` the one that is served, `@challenger` the one on trial beside it.
+Knows nothing of files or gates.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from training.registry.registered import BUNDLE_VERSION, Registered
 
 CANDIDATE = "candidate"
 CHAMPION = "champion"
+CHALLENGER = "challenger"
 RECEIPT_FOLDER = "promotion"
 _ABSENT = "RESOURCE_DOES_NOT_EXIST"
 _PROBE_S = 5
@@ -77,6 +79,20 @@ class Registry:
                 return None
             return _entry(self._client.get_model_version(self.name, str(version))) if version is not None else None
 
+    def challenger(self) -> Registered | None:
+        """What `@challenger` points at."""
+        return self.pointed(CHALLENGER)
+
+    def numbered(self, version: str) -> Registered | None:
+        """The entry of one of the registry's own version numbers."""
+        with answering():
+            try:
+                return _entry(self._client.get_model_version(self.name, version))
+            except MlflowException as error:
+                if error.error_code != _ABSENT:
+                    raise
+                return None
+
     def set_champion(self, registered: Registered) -> None:
         """Point `@champion` at an entry."""
         self._point(CHAMPION, registered)
@@ -84,6 +100,14 @@ class Registry:
     def set_candidate(self, registered: Registered) -> None:
         """Point `@candidate` at an entry."""
         self._point(CANDIDATE, registered)
+
+    def set_challenger(self, registered: Registered | None) -> None:
+        """Point `@challenger` at an entry; None: at nothing."""
+        if registered is not None:
+            self._point(CHALLENGER, registered)
+        elif self.challenger() is not None:
+            with answering():
+                self._client.delete_registered_model_alias(self.name, CHALLENGER)
 
     def keep_receipt(self, registered: Registered, receipt: Path) -> None:
         """Log a promotion's receipt to the entry's run, and name it in the entry's tags."""

@@ -1,8 +1,8 @@
 """The files beside a model's bundles that say which is served, which were before, and which move is under way.
 
-`bundles/NAME/` holds champion.json (what serving believes), history.json (the champions before it) and, only while a
-champion is being moved, intent.json. Knows nothing of MLflow, gates or networks; each file is written whole or not at all
-and is on the disk before the next one is touched.
+`bundles/NAME/` holds champion.json (what serving believes), challenger.json (which version is on trial, if one is),
+history.json (the champions before) and, only while a champion or a challenger is being moved, intent.json. Knows nothing of
+MLflow, gates or networks; each file is written whole or not at all and is on the disk before the next one is touched.
 """
 
 from __future__ import annotations
@@ -21,7 +21,17 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from safelight.bundle import CHAMPION, MANIFEST, Bundle, Champion, read_bundle, read_champion, write_champion
+from safelight.bundle import (
+    CHAMPION,
+    MANIFEST,
+    Bundle,
+    Champion,
+    read_bundle,
+    read_challenger,
+    read_champion,
+    write_challenger,
+    write_champion,
+)
 from safelight.errors import ManifestInvalid, PromotionError
 
 HISTORY = "history.json"
@@ -55,11 +65,13 @@ class History(_Frozen):
 
 
 class Intent(_Frozen):
-    """A move of the champion, written before its first step. receipt: name of the file that says why, if there is one."""
+    """Which versions are to be served and on trial, written before the first step towards it. receipt: name of the file that
+    says why the champion is what it is to be, if there is one."""
 
     schema_version: Literal[1] = 1
     champion: Champion
     history: History
+    challenger: Champion | None = None
     receipt: str | None = None
 
 
@@ -77,6 +89,10 @@ class Champions:
     def champion(self) -> Champion | None:
         """The version that is served; None when there is none yet. Raises ManifestInvalid when champion.json is broken."""
         return read_champion(self.folder) if (self.folder / CHAMPION).exists() else None
+
+    def challenger(self) -> Champion | None:
+        """The version on trial; None when there is none. Raises ManifestInvalid when challenger.json is broken."""
+        return read_challenger(self.folder)
 
     def history(self) -> History:
         """The champions before. Raises PromotionError when history.json is broken."""
@@ -108,8 +124,18 @@ class Champions:
         self._write(INTENT, intent.model_dump_json(indent=2))
 
     def set_champion(self, champion: Champion) -> None:
-        """Name the version to serve."""
-        write_champion(self.folder, champion)
+        """Name the version to serve. A file that does so already stays, for serving loads again what is written again."""
+        try:
+            same = self.champion() == champion
+        except ManifestInvalid:
+            same = False
+        if not same:
+            write_champion(self.folder, champion)
+            _sync(self.folder)
+
+    def set_challenger(self, challenger: Champion | None) -> None:
+        """Name the version on trial; None: there is none."""
+        write_challenger(self.folder, challenger)
         _sync(self.folder)
 
     def set_history(self, history: History) -> None:

@@ -1,6 +1,6 @@
-"""A process that moves a champion and is killed, by itself and with SIGKILL, after the step it is told.
+"""A process that moves a champion or a challenger and is killed, by itself and with SIGKILL, after the step it is told.
 
-python -m tests.training.registry.mover FOLDER promote|roll_back|reconcile VERSION STEP KEY [MLFLOW]
+python -m tests.training.registry.mover FOLDER promote|roll_back|challenge|clear|reconcile VERSION STEP KEY [MLFLOW]
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from pathlib import Path
 
 from safelight.bundle import MANIFEST, Champion
 from training.registry.champions import Champions
-from training.registry.promotion import promote, reconcile, roll_back
+from training.registry.promotion import challenge, promote, reconcile, roll_back
 from training.registry.registered import Registered
 
 
 class FileRegistry:
-    """The four calls that a move makes, on one JSON file that outlives the process."""
+    """The calls that a move makes, on one JSON file that outlives the process."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -35,6 +35,13 @@ class FileRegistry:
     def set_champion(self, registered: Registered) -> None:
         self._write(champion=registered.bundle_version)
 
+    def challenger(self) -> Registered | None:
+        alias = self._read()["challenger"]
+        return self.find(alias) if alias else None
+
+    def set_challenger(self, registered: Registered | None) -> None:
+        self._write(challenger=registered and registered.bundle_version)
+
     def keep_receipt(self, registered: Registered, receipt: Path) -> None:
         self._write(receipts=sorted({*self._read()["receipts"], receipt.name}))
 
@@ -45,8 +52,8 @@ class FileRegistry:
         return entry
 
     def _read(self) -> dict:
-        empty = {"entries": {}, "champion": None, "receipts": []}
-        return json.loads(self.path.read_text()) if self.path.exists() else empty
+        empty = {"entries": {}, "champion": None, "challenger": None, "receipts": []}
+        return empty | json.loads(self.path.read_text()) if self.path.exists() else empty
 
     def _write(self, **changes: object) -> None:
         scratch = self.path.with_suffix(".new")
@@ -79,6 +86,8 @@ def main(folder: Path, verb: str, version: str, step: str, key: Path, tracking_u
         promote(champions, registry, champion_of(folder, version), receipt=f"{version}.json", after=after)
     elif verb == "roll_back":
         roll_back(champions, registry, [key], after=after)
+    elif verb in ("challenge", "clear"):
+        challenge(champions, registry, champion_of(folder, version) if verb == "challenge" else None, after=after)
     else:
         reconcile(champions, registry, after=after)
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from safelight.bundle import Champion, read_champion, write_champion
+from safelight.bundle import CHALLENGER, CHAMPION, Champion, read_champion, write_challenger, write_champion
 from safelight.errors import ManifestInvalid, PromotionError, RegistryUnavailable
 from safelight.signing import signing_key
 from tests.serving.graphs import colour_graph, manifest
 from tests.training.registry.mover import FileRegistry, champion_of
 from training.registry.champions import Champions, History, Intent
-from training.registry.promotion import STEPS, promote, reconcile, roll_back
+from training.registry.promotion import STEPS, challenge, promote, reconcile, roll_back
 
 ROOT = Path(__file__).resolve().parents[3]
 VERSIONS = ("v1", "v2", "v3")
@@ -236,3 +236,137 @@ def test_a_broken_champion_is_never_taken_for_none(home, bundles):
         move(home, "v1")
     with pytest.raises(ManifestInvalid):
         roll_back(champions, registry, [bundles[1]])
+
+
+def on_trial(home):
+    """(version in challenger.json, version that the alias points at)."""
+    champions, registry = home
+    challenger, alias = champions.challenger(), registry.challenger()
+    return challenger and challenger.version, alias and alias.bundle_version
+
+
+def test_a_challenger_comes_is_replaced_and_goes_while_the_champion_stays(home):
+    champions, registry = home
+    move(home, "v1")
+    before = (champions.folder / CHAMPION).stat()
+    for version in ("v2", "v3"):
+        challenge(champions, registry, champion_of(champions.folder, version))
+        assert on_trial(home) == (version, version) and served(home) == ("v1", "v1")
+    for _ in range(2):
+        challenge(champions, registry, None)
+        assert on_trial(home) == (None, None) and served(home) == ("v1", "v1")
+    after = (champions.folder / CHAMPION).stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)  # serving need not load it again
+    assert champions.intent() is None and champions.history() == History()
+
+
+def test_a_promotion_of_the_challenger_ends_the_trial_and_of_another_does_not(home, bundles):
+    champions, registry = home
+    move(home, "v1")
+    challenge(champions, registry, champion_of(champions.folder, "v3"))
+    move(home, "v2")
+    assert on_trial(home) == ("v3", "v3")
+    move(home, "v3")
+    assert on_trial(home) == (None, None) and served(home) == ("v3", "v3")
+    challenge(champions, registry, champion_of(champions.folder, "v2"))
+    roll_back(champions, registry, [bundles[1]])
+    assert on_trial(home) == (None, None) and served(home) == ("v2", "v2")
+
+
+def test_what_cannot_be_on_trial_is_refused(home):
+    champions, registry = home
+    with pytest.raises(PromotionError, match="has no champion"):
+        challenge(champions, registry, champion_of(champions.folder, "v1"))
+    challenge(champions, registry, None)  # nothing, to begin with
+    move(home, "v1")
+    with pytest.raises(PromotionError, match="v1 is the champion"):
+        challenge(champions, registry, champion_of(champions.folder, "v1"))
+    with pytest.raises(PromotionError, match="Expected the bundle v9"):
+        challenge(champions, registry, Champion(name="coco", version="v9", digest="0" * 64))
+    registry.path.write_text(registry.path.read_text().replace('"v2"', '"other"'))
+    with pytest.raises(PromotionError, match="does not know coco v2"):
+        challenge(champions, registry, champion_of(champions.folder, "v2"))
+    assert on_trial(home) == (None, None) and champions.intent() is None
+
+
+@pytest.mark.parametrize("verb", ["challenge", "clear"])
+@pytest.mark.parametrize("step", STEPS)
+def test_killed_after_any_step_of_a_trial_the_next_command_finds_all_in_agreement(home, bundles, step, verb):
+    champions, registry = home
+    move(home, "v1")
+    challenge(champions, registry, champion_of(champions.folder, "v2"))
+    after = "v3" if verb == "challenge" else None
+    command = [sys.executable, "-m", "tests.training.registry.mover"]
+    arguments = [str(champions.folder), verb, "v3", step, str(bundles[1])]
+    killed = subprocess.run([*command, *arguments], cwd=ROOT, check=False, timeout=120)
+    assert killed.returncode == -signal.SIGKILL
+    said = reconcile(champions, registry)
+    told = "completed an unfinished move to v1" + (", with v3 on trial" if after else "")
+    assert said == ([] if step == "finished" else [told])
+    assert on_trial(home) == (after, after) and served(home) == ("v1", "v1")
+    assert reconcile(champions, registry) == [] and not list(champions.folder.glob(".*"))
+
+
+def test_promoting_the_challenger_is_completed_after_a_kill(home, bundles):
+    champions, registry = home
+    move(home, "v1")
+    challenge(champions, registry, champion_of(champions.folder, "v3"))
+    arguments = [str(champions.folder), "promote", "v3", "champion", str(bundles[1])]
+    subprocess.run([sys.executable, "-m", "tests.training.registry.mover", *arguments], cwd=ROOT, check=False)
+    assert (champions.champion(), champions.challenger()) == (champion_of(champions.folder, "v3"),) * 2
+    assert reconcile(champions, registry) == ["completed an unfinished move to v3"]
+    assert on_trial(home) == (None, None) and served(home) == ("v3", "v3")
+
+
+def test_a_trial_that_was_changed_by_hand_is_set_right(home):
+    champions, registry = home
+    move(home, "v1")
+    challenge(champions, registry, champion_of(champions.folder, "v2"))
+    registry.set_challenger(registry.find("v3"))
+    assert "as v2 is on trial" in reconcile(champions, registry)[0] and on_trial(home) == ("v2", "v2")
+    registry.set_challenger(None)
+    assert "@challenger pointed at nothing" in reconcile(champions, registry)[0] and on_trial(home) == ("v2", "v2")
+    write_challenger(champions.folder, champion_of(champions.folder, "v1"))
+    assert reconcile(champions, registry) == ["nothing is on trial any more: v1 is the champion"]
+    assert on_trial(home) == (None, None)
+    (champions.folder / CHALLENGER).write_text("{")
+    assert "nothing is on trial any more: Expected a well-formed" in reconcile(champions, registry)[0]
+    assert reconcile(champions, registry) == []
+
+
+def test_a_clone_without_the_file_leaves_the_alias_of_others_alone_and_says_so(home):
+    champions, registry = home
+    move(home, "v1")
+    registry.set_challenger(registry.find("v2"))
+    assert "but nothing is on trial here" in reconcile(champions, registry)[0]
+    assert on_trial(home) == (None, "v2")
+    challenge(champions, registry, None)
+    assert on_trial(home) == (None, None)
+
+
+def test_a_registry_that_does_not_know_the_challenger_is_told(home):
+    champions, registry = home
+    move(home, "v1")
+    challenge(champions, registry, champion_of(champions.folder, "v2"))
+    registry.path.write_text(registry.path.read_text().replace('"v2"', '"other"'))
+    assert "does not know v2, which is on trial" in reconcile(champions, registry)[0]
+    move(home, "v3")  # and keeps nobody from promoting
+    assert champions.challenger().version == "v2" and served(home) == ("v3", "v3")
+
+
+def test_a_challenger_whose_bundle_is_gone_holds_nothing_up(home):
+    champions, registry = home
+    move(home, "v1")
+    challenge(champions, registry, champion_of(champions.folder, "v2"))
+    shutil.rmtree(champions.folder / "v2")
+    move(home, "v3")
+    assert on_trial(home) == (None, None) and served(home) == ("v3", "v3")
+
+
+def test_an_intent_of_before_there_were_challengers_is_completed(home):
+    champions, registry = home
+    move(home, "v1")
+    intent = Intent(champion=champion_of(champions.folder, "v2"), history=History())
+    (champions.folder / "intent.json").write_text(intent.model_dump_json(exclude={"challenger"}))
+    assert reconcile(champions, registry) == ["completed an unfinished move to v2"]
+    assert served(home) == ("v2", "v2")
