@@ -18,9 +18,10 @@ from safelight.bundle import MODEL, Bundle, Champion, read_bundle
 from safelight.detections import Detections
 from safelight.errors import BundleError, ManifestInvalid
 from safelight.postprocess import detect
+from serving.models.network import open_network
 from training.detector.bootstrap import PLOT
 from training.detector.scenes import LabelledScene, read_scenes
-from training.export.onnx import onnx_run, tensors
+from training.export.onnx import tensors
 from training.export.parity import Tolerance
 from training.registry.champions import Champions
 from training.registry.comparison import paired_difference, renamed
@@ -177,6 +178,6 @@ def look_of(bundle: Bundle, as_served: bool = False) -> Look:
         detect,
         preprocess=manifest.preprocessing(),
         thresholds=thresholds,
-        run=onnx_run(bundle.model),
+        run=open_network(manifest, bundle.model, threads=0, provider="cpu", warm_batches=(1,)),
         floor=float(thresholds.scores(manifest.labels).min()) if as_served else None,
     )

@@ -18,6 +18,8 @@ from safelight.bundle import read_champion, read_served
 from safelight.errors import RegistryUnavailable
 from tests.pipelines.promotion import NAME, configured, shifted, write_data, write_export
 from tests.serving.graphs import colour_graph
+from tests.serving.graphs import promote as put_in_place
+from tests.serving.head_graphs import described, head_graph
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -328,3 +330,16 @@ def test_whoever_comes_after_a_kill_completes_the_move(project, capsys):
     settle(configured(project.uri), [NAME])
     assert "as " + second + " is served" in capsys.readouterr().out
     assert project.served() == second
+
+
+def test_a_champion_with_another_head_is_compared_as_it_is_served(project):
+    """One that was adopted sees what the candidate sees; it says it as YOLOv8 does."""
+    version = project.register(colour_graph())
+    key = project.root / ".safelight/signing.key"
+    put_in_place(project.root / "bundles", key, head_graph("yolov8"), name=NAME, **described("yolov8"))
+    project.promote()
+    assert project.served() == version
+    (receipt,) = project.receipts()
+    (quality,) = (gate for gate in receipt["gates"] if gate["gate"] == "quality")
+    assert receipt["champion"]["version"] == "v1"
+    assert quality["figures"]["champion"] == quality["figures"]["candidate"] == 1
