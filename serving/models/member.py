@@ -162,7 +162,7 @@ class Member:
             old.workers.close()
         log.info("model_ready", model=self.name, version=served.manifest.version)
         self._observer.loaded(self.route, self.name, True)
-        self._observer.breaker(self.route, self.name, "closed")
+        self._say_what_answers(served)
         if self._previous is not None:
             self._observer.swapped(self.route, self.name, "swapped")
 
@@ -181,7 +181,9 @@ class Member:
 
     def _tell_trial(self, served: Served, *, failed: bool) -> None:
         trial = self._trial
-        if trial is not None and served is self.served and (trial.lost(failed) or self.breaker.state == "open"):
+        if trial is None or trial.over() or served is not self.served:
+            return
+        if trial.lost(failed) or self.breaker.state == "open":
             self._take_back()
 
     def _take_back(self) -> None:
@@ -196,7 +198,12 @@ class Member:
             self.failure = f"Version {version} failed too often and was taken back for {previous.manifest.version}."
         served.workers.close()
         log.error("model_taken_back", model=self.name, version=version)
+        self._say_what_answers(previous)
         self._observer.swapped(self.route, self.name, "rolled back")
+
+    def _say_what_answers(self, served: Served) -> None:
+        self._observer.breaker(self.route, self.name, "closed")
+        self._observer.expects(self.route, self.name, served.manifest.reference)
 
     def _end_trial(self) -> None:
         with self._lock:

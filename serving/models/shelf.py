@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from safelight.bundle import CHAMPION, Bundle, Manifest, VariantName, read_bundle, read_served
+from safelight import golden
+from safelight.bundle import CHALLENGER, CHAMPION, MODEL, Bundle, Manifest, Role, VariantName, read_bundle, read_served
 from safelight.errors import ConfigError, ManifestInvalid
 from safelight.postprocess import Thresholds
 from serving import model_settings
@@ -19,8 +20,10 @@ from serving.models.served import Served, VariantState
 from serving.resilience.workers import Workers
 from serving.settings import Settings
 
-_POINTERS = {"champion": CHAMPION}
+_POINTERS: dict[str, tuple[Role, str]] = {"champion": ("champion", CHAMPION), "challenger": ("challenger", CHALLENGER)}
 """Versions that a file names, which may change."""
+_ELSEWHERE = 10.0
+"""How much further than on a CPU an answer may be from the golden one: others multiply with ten bits (TF32) or sixteen."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class Shelf:
         if pointer is None:
             return None
         try:
-            found = (self.settings.bundles / self.member.bundle / pointer).stat()
+            found = (self.settings.bundles / self.member.bundle / pointer[1]).stat()
         except OSError:
             return None
         return found.st_mtime_ns, found.st_ino, found.st_size
@@ -49,12 +52,12 @@ class Shelf:
         """The verified bundle. Raises BundleError, ConfigError when a key is missing."""
         _require(self.settings.public_keys)
         folder, keys = self.settings.bundles / self.member.bundle, self.settings.public_keys
+        pointer = _POINTERS.get(self.member.version)
         try:
-            bundle = (
-                read_served(folder, keys)
-                if self.member.version in _POINTERS
-                else read_bundle(folder / self.member.version, keys)
-            )
+            if pointer is None:
+                bundle = read_bundle(folder / self.member.version, keys)
+            else:
+                bundle = read_served(folder, keys, pointer[0])
         except OSError:  # it is being replaced, or the disk fails
             raise ManifestInvalid("The bundle's files cannot be read.") from None
         licence = self.member.licence
@@ -63,9 +66,10 @@ class Shelf:
         return bundle
 
     def start(self, bundle: Bundle) -> Served:
-        """Make a verified bundle answer, by the variants that are wanted and that it has.
+        """Make a verified bundle answer, by the variants that are wanted and that it has, after a look at its golden samples.
 
-        Raises ManifestInvalid when its graph is not what the manifest says, ConfigError when it cannot run where it should.
+        Raises ManifestInvalid when its graph is not what the manifest says, or does not answer as it did at export; ConfigError
+        when it cannot run where it should.
         """
         manifest, runtime = bundle.manifest, self.member.runtime(self.settings.runtime)
         used = {name: variant for name, variant in manifest.variants.items() if name in runtime.wanted}
@@ -77,6 +81,9 @@ class Shelf:
             provider=runtime.provider,
             warm_batches=sorted({1, self.settings.batching.max_batch}),
         )
+        if expected := manifest.golden.get(file or MODEL):
+            slack = 1.0 if runtime.provider == "cpu" else _ELSEWHERE
+            golden.check(expected, manifest.preprocessing(), network, slack)
         renew = partial(self._predictor, manifest, network)
         limits = self.settings.limits
         return Served(

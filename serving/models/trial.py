@@ -18,7 +18,7 @@ class Trial:
         self._answers += 1
         self._failures += failed
         enough = self._answers >= self._least
-        return not self.over() and enough and self._failures > self._share * self._answers
+        return enough and self._failures > self._share * self._answers
 
     def over(self) -> bool:
         """Whether its time has passed."""
