@@ -5,57 +5,49 @@ stores are left alone. Linux only: cores, processor time and memory are read fro
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from harness import process
 from pipelines.served import served
+from safelight.bundle import read_champion
 from safelight.signing import signing_key
 
 ROOT = Path(__file__).resolve().parents[2]
-Network = Literal["champion", "tiny"]
+Network = Literal["champion", "tiny", "2 ms"]
 _START_S = 120.0
 _UNLIMITED = "100000000/minute"  # counted all the same, as every request of a real service is
 
 
 @dataclass(frozen=True)
 class Service:
-    """A running service. folder: what it runs in. pid: of the worker that answers."""
+    """A running service. folder: what it runs in. pid: of the worker that answers. root: of the process that started it."""
 
     url: str
     folder: Path
     pid: int
+    root: int = 0
 
     def cpu_s(self) -> float:
         """Processor time that the worker has used, in steps of some 10 ms."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return process.cpu_s(self.pid)
 
     def rss_bytes(self) -> int:
         """Memory that the worker holds now."""
-        return self._status("VmRSS")
+        return process.rss_bytes(self.pid)
 
     def peak_bytes(self) -> int:
         """The most that it held since `reset_peak`."""
-        return self._status("VmHWM")
+        return process.peak_bytes(self.pid)
 
     def reset_peak(self) -> bool:
         """Whether that could be done: the worker is not dumpable, so that on most machines root alone may."""
-        try:
-            Path(f"/proc/{self.pid}/clear_refs").write_text("5")
-        except PermissionError:
-            return False
-        return True
-
-    def _status(self, name: str) -> int:
-        found = re.search(rf"^{name}:\s+(\d+) kB$", Path(f"/proc/{self.pid}/status").read_text(), re.MULTILINE)
-        assert found is not None
-        return 1024 * int(found[1])
+        return process.reset_peak(self.pid)
 
 
 @dataclass(frozen=True)
@@ -72,32 +64,64 @@ class Cores:
         half = max(1, len(cores) // 2)
         return Cores(frozenset(cores[:half]), frozenset(cores[half:] or cores))
 
+    @staticmethod
+    def one_each() -> Cores:
+        """One core for the service and one for the load."""
+        cores = sorted(os.sched_getaffinity(0))
+        return Cores(frozenset(cores[:1]), frozenset(cores[-1:]))
+
 
 @contextmanager
-def running(network: Network, scratch: Path, cores: Cores) -> Iterator[Service]:
+def pinned(cores: frozenset[int]) -> Iterator[None]:
+    """This process, and what it starts, on these cores while the block lasts."""
+    mine = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, mine)
+
+
+@contextmanager
+def running(
+    network: Network,
+    scratch: Path,
+    cores: Cores,
+    *,
+    names: tuple[str, ...] = ("coco",),
+    environ: Mapping[str, str] | None = None,
+    aws: bool = True,
+) -> Iterator[Service]:
     """A service with plaintext allowed, so that one process answers both. scratch: an empty folder for all it writes.
+    names: the models it serves. environ: further settings. aws: whether it takes AWS Encryption SDK messages.
 
     While the block lasts, this process is kept on the load's cores.
     """
-    _lay_out(network, scratch)
-    environ = {
+    lay_out(network, scratch, names)
+    before = set(process.children(os.getpid()))
+    given = settings(scratch, cores, names, aws) | (environ or {})
+    with (
+        pinned(cores.service),
+        served("serving.service:Gateway", _START_S, given, scratch) as url,
+    ):  # children inherit cores
+        os.sched_setaffinity(0, cores.load)
+        (root,) = set(process.children(os.getpid())) - before
+        yield Service(url, scratch, process.Tree(root).worker(), root)
+
+
+def settings(scratch: Path, cores: Cores, names: tuple[str, ...], aws: bool = False) -> dict[str, str]:
+    """The environment of a service that is measured."""
+    kinds = {"SAFELIGHT_SEALING__AWS__KINDS": "aes-256"} if aws else {}
+    return kinds | {
         "PYTHONPATH": str(scratch),
         "SAFELIGHT_ALLOW_PLAINTEXT": "1",
-        "SAFELIGHT_MODELS": "coco",
+        "SAFELIGHT_MODELS": ",".join(names),
+        "SAFELIGHT_DEFAULT_MODEL": names[0],
         "SAFELIGHT_RUNTIME__THREADS": str(len(cores.service)),
         "SAFELIGHT_RATES__LIMIT": _UNLIMITED,
         "SAFELIGHT_RATES__SEALED_ANONYMOUS": _UNLIMITED,
-        "SAFELIGHT_SEALING__AWS__KINDS": "aes-256",
         "BENTOML_HOME": str(scratch / "bentoml"),
     }
-    mine = os.sched_getaffinity(0)
-    try:
-        os.sched_setaffinity(0, cores.service)  # children inherit it
-        with served("serving.service:Gateway", _START_S, environ, scratch) as url:
-            os.sched_setaffinity(0, cores.load)
-            yield Service(url, scratch, _worker())
-    finally:
-        os.sched_setaffinity(0, mine)
 
 
 def network_name(scratch: Path) -> str:
@@ -106,17 +130,31 @@ def network_name(scratch: Path) -> str:
     return f"coco {versions[0]}"
 
 
+def champions() -> tuple[str, ...]:
+    """The real networks that are here, with the key that signed them (`make run`)."""
+    if not (ROOT / ".safelight/signing.pub").is_file():
+        return ()
+    return tuple(sorted(path.parent.name for path in (ROOT / "bundles").glob("*/champion.json")))
+
+
 def has_champion() -> bool:
-    """Whether the real network and the key that signed it are here (`make run`)."""
-    return (ROOT / "bundles/coco/champion.json").is_file() and (ROOT / ".safelight/signing.pub").is_file()
+    """Whether the network that answers when none is named is here."""
+    return "coco" in champions()
 
 
-def _lay_out(network: Network, scratch: Path) -> None:
+def bundle_of(scratch: Path, name: str) -> Path:
+    """The folder of a laid-out model's champion."""
+    return scratch / "bundles" / name / read_champion(scratch / "bundles" / name).version
+
+
+def lay_out(network: Network, scratch: Path, names: tuple[str, ...] = ("coco",)) -> None:
+    """Put what a service needs into an empty folder: its code, its settings, and its signed models."""
     for folder in ("safelight", "serving", "conf/serving"):
         shutil.copytree(ROOT / folder, scratch / folder, ignore=shutil.ignore_patterns("__pycache__"))
     (scratch / ".safelight").mkdir(mode=0o700)
     if network == "champion":
-        shutil.copytree(ROOT / "bundles/coco", scratch / "bundles/coco")
+        for name in names:
+            shutil.copytree(ROOT / "bundles" / name, scratch / "bundles" / name)
         shutil.copy(ROOT / ".safelight/signing.pub", scratch / ".safelight")
         return
     if str(ROOT) not in sys.path:
@@ -126,18 +164,12 @@ def _lay_out(network: Network, scratch: Path) -> None:
     private_key = scratch / "elsewhere" / "signing.key"
     private_key.parent.mkdir()
     signing_key(private_key)
-    promote(scratch / "bundles", private_key, name="coco", version="tiny")
+    for name in names:
+        if network == "tiny":
+            promote(scratch / "bundles", private_key, name=name, version="tiny")
+        else:
+            from harness.graphs import two_ms_graph, two_ms_manifest
+
+            made = two_ms_manifest()
+            promote(scratch / "bundles", private_key, two_ms_graph(), name=name, version="two-ms", **made)
     shutil.copy(private_key.with_suffix(".pub"), scratch / ".safelight")
-
-
-def _worker() -> int:
-    """The process below this one that holds most memory: the one that loaded the network."""
-    found = [pid for pid in _descendants(os.getpid()) if Path(f"/proc/{pid}/status").exists()]
-    return max(found, key=lambda pid: Service("", Path(), pid).rss_bytes())
-
-
-def _descendants(pid: int) -> list[int]:
-    children: list[int] = []
-    for listing in Path(f"/proc/{pid}/task").glob("*/children"):
-        children += [int(child) for child in listing.read_text().split()]
-    return children + [one for child in children for one in _descendants(child)]

@@ -34,6 +34,18 @@ def ratio(values: Sequence[float], reference: Sequence[float], q: float, seed: i
     return Ratio(*(round(float(number), 4) for number in (value, low, high)))
 
 
+def quotient(values: Sequence[float], q: float, reference: Sequence[float], r: float, seed: int = 0) -> Ratio:
+    """Quantile `q` of values over quantile `r` of reference, which were measured apart and are drawn apart."""
+    rng = np.random.default_rng(seed)
+    above, below = (
+        np.quantile(np.asarray(sample)[rng.integers(0, len(sample), (_RESAMPLES, len(sample)))], level, axis=1)
+        for sample, level in ((values, q), (reference, r))
+    )
+    low, high = np.quantile(above / below, [0.025, 0.975])
+    value = quantile(values, q) / quantile(reference, r)
+    return Ratio(*(round(float(number), 4) for number in (value, low, high)))
+
+
 def difference_ms(values: Sequence[float], reference: Sequence[float]) -> float:
     """The median of what a request took longer than the one beside it."""
     return round(float(np.median(np.asarray(values) - np.asarray(reference))), 3)

@@ -42,13 +42,18 @@ def plain(picture: bytes) -> Parcel:
     return Parcel(PATH, {"content-type": "image/jpeg"}, picture, _json)
 
 
-def sealed(wrapper: Wrapper) -> Way:
+def plain_of(path: str) -> Way:
+    """Plain, to another path."""
+    return lambda picture: Parcel(path, {"content-type": "image/jpeg"}, picture, _json)
+
+
+def sealed(wrapper: Wrapper, path: str = PATH) -> Way:
     """The way that a protocol's client end describes."""
 
     def seal(picture: bytes) -> Parcel:
         date = write_date(time.time())
         headers = ((b"content-type", b"image/jpeg"), (b"date", date))
-        outgoing = wrapper.wrap(InnerRequest("POST", PATH, headers, picture, "http", "127.0.0.1"))
+        outgoing = wrapper.wrap(InnerRequest("POST", path, headers, picture, "http", "127.0.0.1"))
         named = {name.decode(): value.decode() for name, value in outgoing.headers}
         return Parcel(outgoing.target, named, b"".join(outgoing.body), lambda *given: _unseal(outgoing, *given))
 

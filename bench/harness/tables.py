@@ -1,0 +1,113 @@
+"""What docs/performance.md says of the figures, as Markdown, each table between its marks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from harness.contest import SEALED
+
+_END = "<!-- end -->"
+
+
+def write_tables(measured: Mapping[str, Any], document: Path) -> None:
+    """Put the tables where the document has marks for them."""
+    text = document.read_text()
+    for name, table in tables(measured).items():
+        mark = f"<!-- serving, {name}: written by make bench -->\n"
+        before, found, after = text.partition(mark)
+        if found:
+            text = f"{before}{mark}{table}\n{_END}{after.partition(_END)[2]}"
+    document.write_text(text)
+
+
+def tables(measured: Mapping[str, Any]) -> dict[str, str]:
+    """By the mark that each stands behind."""
+    return {
+        "goals": _goals(measured),
+        "throughput": _throughput(measured),
+        "latency": _latency(measured),
+        "memory": _memory(measured),
+    }
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    head, *others = (f"| {' | '.join(row)} |" for row in rows)
+    return "\n".join((head, "|---" * len(rows[0]) + "|", *others))
+
+
+def _goals(measured: Mapping[str, Any]) -> str:
+    rows = [("what", "where", "measured", "goal", "holds")]
+    for goal in measured["goals"]:
+        bound = f"at {'least' if goal['at_least'] else 'most'} {goal['bound']:g}"
+        rows.append((goal["what"], goal["where"], f"{goal['value']:.3g}", bound, "yes" if goal["holds"] else "**no**"))
+    return markdown(rows)
+
+
+def _throughput(measured: Mapping[str, Any]) -> str:
+    rows = [
+        (
+            "model",
+            "picture",
+            "server",
+            "asked by",
+            "images/s",
+            "to the limit",
+            "CPU",
+            "beyond decode + inference",
+            "beyond the limit",
+        )
+    ]
+    for model, label, part, ways in _parts(measured):
+        for name, one in part["figures"]["servers"].items():
+            way, to = ways.get(name), one["to_limit"]
+            asked = "" if way is None else f"{way['way']}, {way['connections']}"
+            compared = "" if way is None else f"{to['value']:.2f} ({to['low']:.2f} to {to['high']:.2f})"
+            times = (one["cpu_ms"], one["beyond_decode_and_inference_ms"], one["beyond_limit_ms"])
+            shown = (
+                [f"{time:.2f} ms" for time in times]
+                if way is not None
+                else [f"{times[0]:.2f} ms", f"{times[1]:.2f} ms", ""]
+            )
+            rows.append((model, label, name, asked, f"{one['requests_per_s']:.1f}", compared, *shown))
+    return markdown(rows)
+
+
+def _latency(measured: Mapping[str, Any]) -> str:
+    rows = [("model", "picture", "server", "lone p50", "half load p50", "half load p99", "p99 to lone", "Poisson p99")]
+    for model, label, part, _ in _parts(measured):
+        for name, one in part["figures"]["servers"].items():
+            if name == "limit":
+                continue
+            to = one["half_constant_p99_to_lone"]
+            poisson = f"{one['half_poisson_p99_ms']:.1f} ms" if name == SEALED else ""
+            times = [f"{one[key]:.1f} ms" for key in ("lone_p50_ms", "half_constant_p50_ms", "half_constant_p99_ms")]
+            rows.append(
+                (model, label, name, *times, f"{to['value']:.2f} ({to['low']:.2f} to {to['high']:.2f})", poisson)
+            )
+    return markdown(rows)
+
+
+def _memory(measured: Mapping[str, Any]) -> str:
+    rows = [("model", "server", "worker, loaded", "worker, after the load", "worker, at most", "all processes")]
+    for model, of_model in measured["models"].items():
+        for name, one in of_model["memory"].items():
+            keys = (
+                "worker_loaded_bytes",
+                "worker_loaded_and_used_bytes",
+                "worker_peak_bytes",
+                "all_loaded_and_used_bytes",
+            )
+            rows.append((model, name, *(f"{one[key] / 2**20:.0f} MiB" for key in keys)))
+    start = measured["start"]
+    medians = ", ".join(f"{name} {value:.2f} s" for name, value in start["median_s"].items())
+    return f"{markdown(rows)}\n\nFrom exec to the first 200 of /readyz ({start['models']}): {medians}."
+
+
+def _parts(measured: Mapping[str, Any]) -> list[tuple[str, str, Any, Any]]:
+    return [
+        (model, label, part, of_model["ways"])
+        for model, of_model in measured["models"].items()
+        for label, part in of_model["pictures"].items()
+    ]
