@@ -1,0 +1,42 @@
+"""Workers killed under load: others go on, new ones take their place, and all that was answered is in the audit log."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from safelight.audit import read_public_key, verify
+from tests.faults.load import UNLIMITED, Load, kill, until, workers
+from tests.serving.real import running
+
+
+def recorded(folder: Path) -> set[str]:
+    """The request ids in an audit log."""
+    lines = (line for file in folder.glob("2*.jsonl") for line in file.read_text().splitlines())
+    return {record["id"] for line in lines if line.endswith("}") and (record := json.loads(line)).get("id")}
+
+
+def test_every_request_is_answered_rightly_or_not_at_all(project, tmp_path):
+    with running(project, tmp_path / "home", SAFELIGHT_WORKERS="2", **UNLIMITED) as service:
+        until(lambda: len(workers(service)) == 2)
+        with Load(service) as load:
+            load.more(30)
+            for _ in range(2):
+                killed = workers(service)[0]
+                kill(killed)
+                until(lambda killed=killed: len(workers(service)) == 2 and killed not in workers(service))
+                load.more(30)
+        assert load.wrong == [] and load.refused.keys() <= {(503, "model-unavailable")}, load.refused
+        assert 0 < load.lost < 40, "requests that the killed workers had, and connections that waited for them"
+    audit = project / ".safelight" / "audit"
+    assert set(load.answered) <= recorded(audit)
+    report = verify(audit, read_public_key(project / ".safelight" / "audit.pub"))
+    assert report.faults == [] and len(report.notes) == 2, report  # the killed workers' files have no end
+
+
+def test_the_only_worker_comes_back(project, tmp_path):
+    with running(project, tmp_path / "home", **UNLIMITED) as service, Load(service, threads=2) as load:
+        load.more(10)
+        kill(workers(service)[0])
+        load.more(10)
+    assert load.wrong == []
