@@ -59,10 +59,11 @@ class Answer(_Frozen):
 
 
 class Sample(_Frozen):
-    """drawing: which of the seed's drawings. answers: the strongest, strongest first."""
+    """drawing: which of the seed's drawings. answers: the strongest, strongest first; fewer than `STRONGEST` where the graph
+    gave fewer, as one does that suppresses doubles itself."""
 
     drawing: int = Field(ge=0)
-    answers: Annotated[tuple[Answer, ...], Field(min_length=1, max_length=STRONGEST)]
+    answers: Annotated[tuple[Answer, ...], Field(max_length=STRONGEST)]
 
 
 class Golden(_Frozen):
@@ -125,11 +126,14 @@ def check(golden: Golden, preprocess: Preprocess, run: Run, slack: float = 1.0) 
 def _difference(
     sample: Sample, boxes: NDArray[np.float64], scores: NDArray[np.float64], allowed: Tolerance, side: int
 ) -> tuple[float, float]:
-    """The largest differences (share of a score, pixels) from a sample's answers, each measured on the box that fits best."""
-    expected = np.array([answer.score for answer in sample.answers])
-    strongest = np.sort(np.partition(scores, -min(len(expected), scores.size), axis=None)[-len(expected) :])[::-1]
-    if len(strongest) < len(expected) or any(answer.label >= scores.shape[1] for answer in sample.answers):
+    """The largest differences (share of a score, pixels) from a sample's answers, each measured on the box that fits best.
+    Where there are fewer answers than are kept, the rest are scores of 0: nothing may have come in addition."""
+    if any(answer.label >= scores.shape[1] for answer in sample.answers) or (sample.answers and not len(scores)):
         return np.inf, np.inf
+    expected, strongest = np.zeros(STRONGEST), np.zeros(STRONGEST)
+    expected[: len(sample.answers)] = [answer.score for answer in sample.answers]
+    top = scores if scores.size <= STRONGEST else np.partition(scores, -STRONGEST, axis=None)[-STRONGEST:]
+    strongest[: top.size] = np.sort(top, axis=None)[::-1]
     score_off = float((np.abs(strongest - expected) / np.maximum(expected, _LEAST)).max())
     box_off = 0.0
     for answer in sample.answers:
@@ -146,7 +150,7 @@ def _answers(run: Run, seed: int, drawing: int, side: int) -> tuple[NDArray[np.f
     """Boxes `(A, 4)` and scores `(A, C)` for one drawing. Raises ManifestInvalid when they are none."""
     boxes, scores = run(to_tensor(draw(seed, drawing, side))[None])
     anchors = boxes.shape[1:2]
-    if boxes.shape != (1, *anchors, 4) or scores.ndim != 3 or scores.shape[:2] != (1, *anchors) or not scores.size:
+    if boxes.shape != (1, *anchors, 4) or scores.ndim != 3 or scores.shape[:2] != (1, *anchors) or not scores.shape[2]:
         raise ManifestInvalid("Expected boxes (1, A, 4) and scores (1, A, C) for a golden sample.")
     if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
         raise ManifestInvalid("Expected finite boxes and scores for a golden sample.")

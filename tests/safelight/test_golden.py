@@ -143,6 +143,27 @@ def test_answers_of_another_shape_are_told(golden, boxes, scores):
         check(golden, SQUARE, changed(boxes, scores))
 
 
+def few(count):
+    """A graph that suppresses doubles itself: it answers with its strongest boxes alone."""
+
+    def answer(batch):
+        boxes, scores = network()(batch)
+        best = np.argsort(-scores[0].max(axis=1), kind="stable")[:count]
+        return boxes[:, best], scores[:, best]
+
+    return answer
+
+
+@pytest.mark.parametrize("count", [0, 1, 5])
+def test_a_network_may_answer_with_few_boxes_or_none(count):
+    golden = make(SQUARE, few(count), seed=3)
+    assert all(len(sample.answers) == 2 * count for sample in golden.samples)
+    check(golden, SQUARE, few(count))
+    for other in {0, 1, 5, 9} - {count}:
+        with pytest.raises(ManifestInvalid, match="does not answer"):
+            check(golden, SQUARE, few(other))
+
+
 def test_a_blind_network_has_no_golden_score_to_divide_by():
     blind = changed(scores=lambda s: s * 0)
     nothing = make(SQUARE, blind, seed=0)
