@@ -35,15 +35,15 @@ class Foreign:
 
 
 def check_whole(graph: bytes) -> None:
-    """Raises ManifestInvalid unless the bytes are a well-formed model that needs no other file."""
+    """Raises ManifestInvalid unless the bytes are a model that needs no other file.
+
+    ONNX's checker is not asked: it refuses what usual converters to half precision write, which ONNX Runtime takes.
+    """
     try:
-        model = onnx.load_from_string(graph)
-        outside = [tensor.name for tensor in model.graph.initializer if tensor.external_data]
-        if not outside:
-            onnx.checker.check_model(model)
-    except Exception:  # protobuf and the checker raise classes of their own
+        tensors = onnx.load_from_string(graph).graph.initializer
+    except Exception:  # protobuf raises classes of its own
         raise ManifestInvalid("The file is no well-formed ONNX model.") from None
-    if outside:
+    if any(tensor.external_data for tensor in tensors):
         raise ManifestInvalid("The model keeps its weights in another file: save it as one, without external data.")
 
 
