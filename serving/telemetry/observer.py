@@ -45,7 +45,8 @@ class Figures:
     def loaded(self, route: str, member: str, ready: bool) -> None:
         who = self._who(route, member)
         self._model_ready(*who).set(ready)
-        # From 0 on: Prometheus does not see the first step of a counter that begins with 1.
+        # From 0 on: Prometheus does not see the first step of a counter that begins with 1, nor a queue that nobody joined.
+        self._queue_depth(*who)
         for reason in FAILURES:
             self._fallbacks(*who, reason)
         for outcome in SWAPS:
