@@ -63,7 +63,7 @@ class Readiness:
         error = ModelUnavailable("The service is not ready: a part that it needs is not.")
         problem = problems.of_error(error, request_id)
         body = NotReady(**problem.model_dump(), components=told)
-        return problems.answer(body)
+        return problems.answer(body, {"x-request-id": request_id})
 
     def _of_route(self, pool: Pool) -> Component:
         reason = (

@@ -78,7 +78,9 @@ class Sealed:
 
     def _keys(self, outer: OuterRequest) -> Response:
         if outer.method != "GET":
-            return problems.answer(problems.of_status(405, self._new_id()), {"allow": "GET"})
+            request_id = self._new_id()
+            named = {"allow": "GET", "x-request-id": request_id}
+            return problems.answer(problems.of_status(405, request_id), named)
         cache = {"cache-control": f"public, max-age={_KEYS_MAX_AGE_S}"}
         return Response(self._gate.key_configs(), headers=cache, media_type=KEYS_TYPE)
 

@@ -17,7 +17,7 @@ HEAD = b"POST /v1/detect HTTP/1.1\r\nhost: x\r\ncontent-type: image/png\r\nconte
 
 
 class Slow(threading.Thread):
-    """A request whose body comes in two halves, 1.5 s apart. answer: all that came back."""
+    """A request whose body comes in two halves, 3 s apart. answer: all that came back."""
 
     def __init__(self, address) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class Slow(threading.Thread):
         self.answer = b""
 
     def run(self) -> None:
-        time.sleep(1.5)
+        time.sleep(3)
         self._connection.sendall(PICTURE[40:])
         while piece := self._connection.recv(65536):
             self.answer += piece
@@ -47,7 +47,7 @@ def test_what_is_under_way_is_finished_and_nothing_new_begins(project, tmp_path)
             load.more(20)
             os.kill(service.supervisor, signal.SIGTERM)
             told = time.monotonic()
-            until(lambda: refuses(address), within_s=1.4)  # long before the slow ones are done
+            until(lambda: refuses(address), within_s=2.8)  # long before the slow ones are done
             assert service.process.poll() is None
         for one in slow:
             one.join()
@@ -55,7 +55,7 @@ def test_what_is_under_way_is_finished_and_nothing_new_begins(project, tmp_path)
             assert head.startswith(b"HTTP/1.1 200 ") and b"\r\nconnection: close" in head
             assert json.loads(body)["counts"] == {"person": 1}
         assert idle.recv(10) == half_a_head.recv(10) == b""
-        assert service.process.wait(timeout=10) == 0 and 1 < time.monotonic() - told < 10
+        assert service.process.wait(timeout=15) == 0 and 1 < time.monotonic() - told < 15
     assert load.wrong == [] and not load.refused and load.lost > 0
 
 
