@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -132,3 +133,43 @@ def test_a_container_s_memory_is_shared_by_its_workers(tmp_path, settings):
     assert memory.allowed_bytes(2, limit) == 1024**3
     more = settings.limits.model_copy(update={"pictures": settings.limits.pictures + 1})
     assert memory.working_bytes(more, 2) - memory.working_bytes(settings.limits, 2) == 2 * 22 * more.max_pixels
+
+
+FULL = """
+import sys, time
+from pathlib import Path
+from prometheus_client import CollectorRegistry
+from serving.settings import load_settings
+from serving.telemetry.labels import Names
+from serving.telemetry.metrics import Metrics
+from serving.telemetry.observer import Figures
+from serving.telemetry.telemetry import Telemetry
+
+folder, root, roomy = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] == "roomy"
+if roomy:
+    observer = Telemetry(load_settings(root, {}), clock=time.perf_counter).observer
+else:
+    observer = Figures(Metrics(CollectorRegistry()), Names(), None)
+observer.loaded("coco", "coco", True)
+try:
+    with (folder / "filler").open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+except OSError:
+    pass
+for number in range(30):
+    observer.loaded("coco", f"m{number}", True)
+    observer.ran("coco", f"m{number}", 1, 0.01)
+"""
+
+
+@pytest.mark.parametrize(("room", "code"), [("roomy", 0), ("none", -signal.SIGBUS)])
+def test_a_disk_that_fills_up_kills_nobody(environ, room, code):
+    """On a file system of 900 KiB; without room made beforehand the kernel would end the process."""
+    if subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode:
+        pytest.skip("needs to mount a file system (root, in Linux)")
+    folder = environ["PROMETHEUS_MULTIPROC_DIR"]
+    script = 'mount -t tmpfs -o size=900k tmpfs "$1" && exec "$2" -c "$3" "$1" "$4" "$5"'
+    command = ["unshare", "--mount", "sh", "-c", script, "sh", folder, sys.executable, FULL, str(ROOT), room]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True)
+    assert done.returncode == code, done.stderr
