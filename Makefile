@@ -15,7 +15,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export ORT_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test fuzz lint serve ui web bench lock clean
+.PHONY: help setup run test fuzz lint serve ui web bench soak lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,9 +50,13 @@ web: ## check the browser client and rebuild the files that the gateway serves (
 	@command -v npm >/dev/null || { echo "npm is missing: install Node.js 20 or later (apt-get install npm)."; exit 1; }
 	@cd clients/web && npm ci --ignore-scripts --silent && npm run --silent check && npm test --silent && npm run --silent build
 
-bench: $(READY) ## measure (bench/*.py)
-	@set -e; for script in $(sort $(wildcard bench/*.py)); do python $$script; done; \
-	  [ -n "$(wildcard bench/*.py)" ] || echo "No benchmarks yet."
+BENCHMARKS := $(filter-out bench/loader.py bench/soak.py,$(sort $(wildcard bench/*.py)))
+
+bench: $(READY) ## measure (bench/*.py) and write bench/results.json, its pictures and the tables of docs/performance.md
+	@set -e; for script in $(BENCHMARKS); do python $$script; done
+
+soak: $(READY) ## ten minutes at 80 % of saturation (SOAK_S=600): no error, and memory that stays where it is
+	@python bench/soak.py
 
 setup: $(READY) ## install everything into .venv
 

@@ -23,7 +23,7 @@ NAMES = {
 }
 """Label and colour of each way; Okabe & Ito's colours, which colour-blind readers tell apart."""
 GOAL, GOAL_AT = 1.05, "200 kB"
-_STYLE = {
+STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.titleweight": "bold",
@@ -40,7 +40,7 @@ _STYLE = {
 def draw(measured: Mapping[str, Any], path: Path) -> None:
     """Latency against plain, latency itself, and what opening costs, side by side, as a PNG."""
     network, by_picture = next(iter(measured["networks"].items()))
-    with plt.rc_context(_STYLE):
+    with plt.rc_context(STYLE):
         figure, (left, middle, right) = plt.subplots(1, 3, figsize=(14, 4.6))
         _against_plain(left, by_picture)
         _latency(middle, by_picture)

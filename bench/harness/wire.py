@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -31,6 +31,9 @@ class Answer:
     body: bytes
     ms: float
     late_ms: float = 0.0
+
+
+Check = Callable[[int, Answer], Answer]
 
 
 @dataclass(frozen=True)
@@ -57,11 +60,15 @@ def closed(url: str, requests: Sequence[bytes], connections: int) -> Block:
     return uvloop.run(_closed(url, requests, connections))
 
 
-def opened(url: str, requests: Iterable[bytes], at_s: Iterable[float], connections: int) -> Block:
+def opened(
+    url: str, requests: Iterable[bytes], at_s: Iterable[float], connections: int, check: Check | None = None
+) -> Block:
     """Each request is sent at its time, in seconds from the start, whatever became of those before it: latencies count from
     that time, so that a server that falls behind cannot hide it (coordinated omission). Where all connections are taken it
-    waits for one, and that counts too. requests: taken one by one, when their turn comes."""
-    return uvloop.run(_opened(url, iter(requests), at_s, connections))
+    waits for one, and that counts too. requests: taken one by one, when their turn comes. check: is given each turn and its
+    answer as soon as it is there, and says what to keep; a request that fails is an answer of status 0 to it, and raises
+    without it."""
+    return uvloop.run(_opened(url, iter(requests), at_s, connections, check))
 
 
 async def _closed(url: str, requests: Sequence[bytes], connections: int) -> Block:
@@ -78,23 +85,35 @@ async def _closed(url: str, requests: Sequence[bytes], connections: int) -> Bloc
     return Block(answers, time.perf_counter() - begun)
 
 
-async def _opened(url: str, requests: Iterator[bytes], at_s: Iterable[float], connections: int) -> Block:
+async def _opened(
+    url: str, requests: Iterator[bytes], at_s: Iterable[float], connections: int, check: Check | None
+) -> Block:
     lines = [await _connect(url) for _ in range(connections)]
     free: asyncio.LifoQueue[_Line] = asyncio.LifoQueue()  # the same few connections are used while they are enough
     for line in lines:
         free.put_nowait(line)
 
-    async def ask(body: bytes, due: float) -> Answer:
+    async def ask(turn: int, body: bytes, due: float) -> Answer:
         line = await free.get()
+        if not line.alive:  # the server closes those that nobody used for a while
+            lines.append(line := await _connect(url))
         try:
-            return await line.ask(body, due)
+            answer = await line.ask(body, due)
+        except (OSError, TimeoutError, httptools.HttpParserError):
+            if check is None:
+                raise
+            answer = Answer(0, "", b"", 1000 * (time.perf_counter() - due))
+            line.close()
+            lines.append(line := await _reconnect(url))
         finally:
             free.put_nowait(line)
+        return answer if check is None else check(turn, answer)
 
     asked, begun = [], time.perf_counter()
-    for at, one in zip(at_s, requests, strict=False):
+    for turn, at in enumerate(at_s):
+        one = next(requests)
         await _until(begun + at)
-        asked.append(asyncio.ensure_future(ask(one, begun + at)))
+        asked.append(asyncio.ensure_future(ask(turn, one, begun + at)))
     answers = await _all(asked, lines)
     return Block(answers, time.perf_counter() - begun)
 
@@ -122,8 +141,22 @@ async def _connect(url: str) -> _Line:
     return line
 
 
+async def _reconnect(url: str) -> _Line:
+    """A fresh connection, as soon as there is one: the server may be starting again. Raises OSError."""
+    deadline = time.monotonic() + _TIMEOUT_S
+    while True:
+        try:
+            return await _connect(url)
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(0.1)
+
+
 class _Line(asyncio.Protocol):
-    """One connection, with at most one request under way."""
+    """One connection, with at most one request under way. alive: until it is closed by either end."""
+
+    alive = True
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -157,6 +190,7 @@ class _Line(asyncio.Protocol):
             self._fail(error)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.alive = False
         self._fail(exc or ConnectionError("The server closed the connection."))
 
     def on_header(self, name: bytes, value: bytes) -> None:
