@@ -87,6 +87,8 @@ class Audit:
             answer = problems.refusal(error, request_id)
             answer.headers["x-request-id"] = request_id
             await SecurityHeaders(answer)(scope, receive, exchange.send_unrecorded)
+        else:
+            exchange.record.refused(f"{problems.DOCS}#audit-unavailable", error.status, "")  # for the figures
 
     async def _break_down(self, scope: Scope, receive: Receive, exchange: _Exchange) -> None:
         if not exchange.started:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
+
 import anyio
 import pytest
 
 from safelight.errors import AuditUnavailable
 from safelight.sealing.ohttp.client import OhttpWrapper
 from safelight.sealing.ohttp.config import decode_keys
+from serving.privacy.audit import Audit
 from serving.privacy.record import UNKNOWN
 from serving.telemetry.labels import NONE, PROTOCOLS, REFUSALS, STAGES, STATUS_CLASSES
 from serving.telemetry.requests import Parent, parent_of
@@ -108,6 +111,37 @@ def test_what_the_service_needs_and_has_not_is_counted(settings, make_counted):
 
     counted = make_counted(settings, audit=Full())
     assert counted.client.post("/v1/detect", content=PICTURE).status_code == 503
+    assert counted.value("safelight_dependency_failures_total", dependency="audit") == 1
+
+
+def test_an_answer_that_lost_its_end_is_a_failure_of_the_audit_log(settings, make_counted):
+    """What was answered by then had a status of 200, and nobody got it whole."""
+    counted = make_counted(settings)
+
+    class Full:
+        def check(self): ...
+
+        def append(self, fields):
+            raise AuditUnavailable("the disk is full")
+
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"some", "more_body": True})
+        await send({"type": "http.response.body", "body": b"more"})
+
+    async def run():
+        audited = Audit(app, Full(), routes={"/"}, clock=time.perf_counter, new_id=lambda: "0" * 32)
+        scope = {"type": "http", "path": "/", "method": "GET", "headers": []}
+        await counted.telemetry.measured(audited)(scope, None, sent.append)
+
+    class Sent(list):
+        async def append(self, message):
+            super().append(message)
+
+    sent = Sent()
+    anyio.run(run)
+    assert [message.get("body") for message in sent] == [None, b"some"]
+    assert requests(counted, route="/", status="503", refusal="audit-unavailable") == 1
     assert counted.value("safelight_dependency_failures_total", dependency="audit") == 1
 
 
