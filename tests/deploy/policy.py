@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 from serving.api.app import PATHS
-from serving.front import PLATFORM_PATHS
+from serving.front import PLATFORM_PATHS, READY
 
-ROUTES = frozenset({*PATHS, *PLATFORM_PATHS})
+ROUTES = frozenset({*PATHS, *PLATFORM_PATHS, READY})
 """Everything that the gateway answers, but for its page."""
 
 PINNED = re.compile(r"[a-z0-9./-]+:v?\d+\.\d+(\.\d+)?(-[a-z0-9-]+)?")

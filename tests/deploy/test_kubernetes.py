@@ -108,6 +108,8 @@ def test_probes_ask_routes_that_exist_at_the_port_that_is_listened_to():
     for probe, path in {"startupProbe": "/readyz", "readinessProbe": "/readyz", "livenessProbe": "/livez"}.items():
         assert container[probe]["httpGet"] == {"path": path, "port": port["name"]} and path in ROUTES
     assert one("Service", "gateway")["spec"]["ports"][0]["targetPort"] == port["name"]
+    scraped = PODS["gateway"]["metadata"]["annotations"]
+    assert scraped["prometheus.io/port"] == str(port["containerPort"]) and scraped["prometheus.io/path"] in ROUTES
 
 
 def test_requests_under_way_are_given_time():
