@@ -10,6 +10,7 @@ import fcntl
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,20 +19,27 @@ from typing import Any, Protocol, TypeVar
 from safelight.errors import ConfigError, ReplayStoreDown
 from serving.resilience.breaker import Breaker, BreakerOpen
 from serving.resilience.dependency import Dependency, dependency_breaker
+from serving.resilience.steady import SteadyClock
 
 T = TypeVar("T")
 _BUSY_S = 2.0
 _WAIT_S = 1.0
 _SWEEP_S = 60.0
 _PREFIX = "safelight:seen:"
+_CHECKPOINT_EVERY = 500  # some megabytes of SQLite's log
+_REMEMBER = "INSERT OR IGNORE INTO seen VALUES (?, ?, ?)"
 
 
 class ReplayStore(Protocol):
-    """A memory of tokens. All methods raise ReplayStoreDown; they may block, and are called from threads."""
+    """A memory of tokens. All methods raise ReplayStoreDown; but for `reserve_at_once` they may block, and are called from
+    threads."""
 
     def reserve(self, key_id: str, token: bytes, until: float | None) -> bool:
         """True when the token was not there, and is from now on. until: seconds since the epoch; None: while the key
         is in use."""
+
+    def reserve_at_once(self, key_id: str, token: bytes, until: float | None) -> bool | None:
+        """As `reserve` where that takes no waiting for anybody; else None, and nothing was done."""
 
     def undated(self) -> frozenset[str]:
         """The keys for which tokens are kept for as long as they are in use."""
@@ -41,18 +49,30 @@ class ReplayStore(Protocol):
 
 
 class SqliteReplay:
-    """In a file that the workers of one machine share. now: seconds since the epoch. Raises ConfigError."""
+    """In a file that the workers of one machine share. now: seconds since the epoch; monotonic: such as pass. Raises
+    ConfigError."""
 
-    def __init__(self, path: Path, now: Callable[[], float]) -> None:
-        self._now, self._lock, self._swept = now, threading.Lock(), 0.0
+    def __init__(self, path: Path, now: Callable[[], float], monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._steady, self._monotonic = SteadyClock(now, monotonic), monotonic
+        self._lock, self._sweep_at = threading.Lock(), 0.0
+        self._quick = 0
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             path.touch(mode=0o600)
             self._db = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
             with _alone(path.with_name(f"{path.name}-lock")):  # SQLite does not wait for a change of the journal's mode
                 self._prepare()
+            # For those that must not wait: not for another process that writes, and not for the disk at a checkpoint.
+            self._at_once = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+            self._at_once.execute("PRAGMA synchronous = NORMAL")
+            self._at_once.execute("PRAGMA wal_autocheckpoint = 0")
         except (OSError, sqlite3.Error) as error:
             raise ConfigError(f"The replay store cannot be opened ({type(error).__name__}).") from None
+
+    def close(self) -> None:
+        """Let the file go."""
+        self._at_once.close()
+        self._db.close()
 
     def _prepare(self) -> None:
         self._db.execute("PRAGMA journal_mode = WAL")
@@ -64,16 +84,27 @@ class SqliteReplay:
         self._db.execute("CREATE INDEX IF NOT EXISTS seen_until ON seen (until) WHERE until IS NOT NULL")
 
     def reserve(self, key_id: str, token: bytes, until: float | None) -> bool:
-        now = self._now()
         with self._lock:
             try:
-                if not 0 <= now - self._swept < _SWEEP_S:
-                    self._swept = now
-                    self._db.execute("DELETE FROM seen WHERE until < ?", (now,))
-                done = self._db.execute("INSERT OR IGNORE INTO seen VALUES (?, ?, ?)", (key_id, token, until))
-                return done.rowcount == 1
+                if self._monotonic() >= self._sweep_at:
+                    self._sweep_at = self._monotonic() + _SWEEP_S
+                    self._db.execute("DELETE FROM seen WHERE until < ?", (self._steady(),))
+                return self._db.execute(_REMEMBER, (key_id, token, until)).rowcount == 1
             except sqlite3.Error:
                 raise ReplayStoreDown() from None
+
+    def reserve_at_once(self, key_id: str, token: bytes, until: float | None) -> bool | None:
+        if self._monotonic() >= self._sweep_at or not self._lock.acquire(blocking=False):
+            return None
+        try:
+            self._quick += 1
+            if self._quick % _CHECKPOINT_EVERY == 0:
+                return None  # `reserve` moves what was written from the log to the file
+            return self._at_once.execute(_REMEMBER, (key_id, token, until)).rowcount == 1
+        except sqlite3.Error:  # somebody else writes; or the disk fails, which `reserve` will find out, too
+            return None
+        finally:
+            self._lock.release()
 
     def undated(self) -> frozenset[str]:
         with self._lock:
@@ -129,6 +160,9 @@ class RedisReplay:
 
         return self._ask(ask)
 
+    def reserve_at_once(self, key_id: str, token: bytes, until: float | None) -> bool | None:
+        return None  # it is asked over a network
+
     def undated(self) -> frozenset[str]:
         names = self._ask(lambda _: list(self._redis.scan_iter(match=f"{_PREFIX}undated:*")))
         return frozenset(name.decode().removeprefix(f"{_PREFIX}undated:") for name in names)
@@ -145,23 +179,27 @@ class RedisReplay:
 
 
 class MemoryReplay:
-    """In this process only: for a single worker. now: seconds since the epoch."""
+    """In this process only: for a single worker. now: seconds since the epoch. monotonic: seconds that pass, by which tokens
+    are kept, whatever becomes of the time of day."""
 
-    def __init__(self, now: Callable[[], float]) -> None:
-        self._now, self._lock = now, threading.Lock()
+    def __init__(self, now: Callable[[], float], monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._now, self._monotonic, self._lock = now, monotonic, threading.Lock()
         self._seen: dict[tuple[str, bytes], float | None] = {}
-        self._swept = 0.0
+        self._sweep_at = 0.0
 
     def reserve(self, key_id: str, token: bytes, until: float | None) -> bool:
-        now = self._now()
+        passed = self._monotonic()
         with self._lock:
-            if not 0 <= now - self._swept < _SWEEP_S:
-                self._swept = now
-                self._seen = {one: end for one, end in self._seen.items() if end is None or end >= now}
+            if passed >= self._sweep_at:
+                self._sweep_at = passed + _SWEEP_S
+                self._seen = {one: end for one, end in self._seen.items() if end is None or end >= passed}
             if (key_id, token) in self._seen:
                 return False
-            self._seen[key_id, token] = until
+            self._seen[key_id, token] = None if until is None else passed + until - self._now()
             return True
+
+    def reserve_at_once(self, key_id: str, token: bytes, until: float | None) -> bool | None:
+        return self.reserve(key_id, token, until)
 
     def undated(self) -> frozenset[str]:
         with self._lock:
@@ -183,13 +221,14 @@ def _alone(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def open_store(where: str, now: Callable[[], float]) -> ReplayStore:
-    """The store that a setting names: `memory`, `redis://...` (or rediss, unix), or the path of an SQLite file.
+def open_store(where: str, now: Callable[[], float], monotonic: Callable[[], float] = time.monotonic) -> ReplayStore:
+    """The store that a setting names: `memory`, `redis://...` (or rediss, unix), or the path of an SQLite file. now: seconds
+    since the epoch. monotonic: seconds that pass.
 
     Raises ConfigError when it cannot be used.
     """
     if where == "memory":
-        return MemoryReplay(now)
+        return MemoryReplay(now, monotonic)
     if where.startswith(("redis://", "rediss://", "unix://")):
         return RedisReplay(where, now)
-    return SqliteReplay(Path(where), now)
+    return SqliteReplay(Path(where), now, monotonic)

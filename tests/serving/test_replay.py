@@ -53,7 +53,7 @@ def where(request, tmp_path) -> str:
 
 @pytest.fixture
 def store(where, clock):
-    return open_store(where, clock)
+    return open_store(where, clock, clock)
 
 
 @pytest.fixture
@@ -197,7 +197,7 @@ def test_files_are_their_owners_alone(tmp_path, key):
 
 def test_the_file_does_not_grow_for_ever(tmp_path, clock, key):
     path = tmp_path / "replay.db"
-    store = SqliteReplay(path, clock)
+    store = SqliteReplay(path, clock, clock)
     for minute in range(30):
         clock.now = NOW + 61 * minute
         for _ in range(20):
@@ -226,7 +226,7 @@ def damaged(tmp_path: Path) -> Path:
     store = SqliteReplay(path, lambda: NOW)
     for _ in range(300):
         store.reserve("key", os.urandom(32), None)
-    store._db.close()
+    store.close()
     content = bytearray(path.read_bytes())
     content[100:4096] = os.urandom(3996)
     path.write_bytes(content)
@@ -262,11 +262,47 @@ def test_a_redis_that_is_not_there_stops_the_start(url):
 
 
 def test_a_store_that_breaks_refuses(tmp_path, clock, key):
-    store = SqliteReplay(tmp_path / "replay.db", clock)
+    store = SqliteReplay(tmp_path / "replay.db", clock, clock)
     store._db.execute("DROP TABLE seen")
     for ask in (lambda: store.reserve(key, b"t", None), lambda: store.forget({key}), store.undated):
         with pytest.raises(ReplayStoreDown):
             ask()
+
+
+# Without waiting.
+
+
+def test_at_once_and_later_are_one_memory(tmp_path, clock):
+    for store in (MemoryReplay(clock, clock), SqliteReplay(tmp_path / "replay.db", clock, clock)):
+        assert store.reserve("k", b"first", clock() + 60)  # which sweeps, too
+        assert store.reserve_at_once("k", b"a", clock() + 60) is True
+        assert store.reserve_at_once("k", b"a", clock() + 60) is False
+        assert store.reserve("k", b"a", clock() + 60) is False
+        assert store.reserve("k", b"b", None) and store.reserve_at_once("k", b"b", None) is False
+        assert store.reserve_at_once("other", b"a", None) is True and store.undated() == {"k", "other"}
+
+
+def test_a_file_that_another_process_writes_is_not_waited_for(tmp_path, clock):
+    store = SqliteReplay(tmp_path / "replay.db", clock, clock)
+    store.reserve("k", b"first", None)
+    other = sqlite3.connect(tmp_path / "replay.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    assert store.reserve_at_once("k", b"a", None) is None
+    other.execute("ROLLBACK")
+    assert store.reserve_at_once("k", b"a", None) is True
+    clock.now += 3600
+    assert store.reserve_at_once("k", b"b", None) is None, "what is over is swept first, which may take a while"
+
+
+def test_the_log_of_the_file_stays_small(tmp_path, clock):
+    store = SqliteReplay(tmp_path / "replay.db", clock, clock)
+    store.reserve("k", b"first", None)
+    for number in range(5000):
+        token = number.to_bytes(32, "big")
+        if store.reserve_at_once("k", token, None) is None:
+            assert store.reserve("k", token, None)
+    assert (tmp_path / "replay.db-wal").stat().st_size < 20_000_000
+    assert sqlite3.connect(tmp_path / "replay.db").execute("SELECT COUNT(*) FROM seen").fetchone() == (5001,)
 
 
 # How the gate uses the store.
@@ -303,7 +339,7 @@ def own_keys(settings, tmp_path):
 
 
 def test_a_key_that_retires_takes_its_tokens_along_when_no_worker_opens_with_it_any_more(own_keys, clock):
-    store = MemoryReplay(clock)
+    store = MemoryReplay(clock, clock)
     one, other = Worker(own_keys, clock, store), Worker(own_keys, clock, store)
     keys = KeyStore(own_keys.sealing.keys, clock)
     (old,) = keys.in_use()
@@ -330,7 +366,7 @@ def test_a_key_that_retires_takes_its_tokens_along_when_no_worker_opens_with_it_
 
 def test_a_key_that_another_worker_made_keeps_its_tokens(own_keys, clock):
     """A worker that has not looked into the folder yet must not take a new key for a retired one."""
-    store = MemoryReplay(clock)
+    store = MemoryReplay(clock, clock)
     late = Worker(own_keys, clock, store)
     keys = KeyStore(own_keys.sealing.keys, clock)
     (first,) = keys.in_use()
