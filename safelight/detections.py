@@ -42,6 +42,18 @@ class Detections:
         if count and not ((self.scores >= 0) & (self.scores <= 1)).all():
             raise ValueError("scores: expected values in [0, 1]")
 
+    def _with(
+        self,
+        boxes: NDArray[np.float32],
+        scores: NDArray[np.float32],
+        class_ids: NDArray[np.int64],
+        size: tuple[int, int],
+    ) -> Detections:
+        """What follows from checked detections without undoing a check is not checked again."""
+        made = object.__new__(Detections)
+        made.__dict__.update(boxes=boxes, scores=scores, class_ids=class_ids, image_size=size)
+        return made
+
     @classmethod
     def empty(cls, image_size: tuple[int, int]) -> Detections:
         """No boxes on a picture of this (width, height)."""
@@ -51,10 +63,12 @@ class Detections:
         return len(self.boxes)
 
     def __getitem__(self, index: NDArray[np.bool_] | NDArray[np.int64] | slice) -> Detections:
-        return Detections(self.boxes[index], self.scores[index], self.class_ids[index], self.image_size)
+        return self._with(self.boxes[index], self.scores[index], self.class_ids[index], self.image_size)
 
     def resized(self, image_size: tuple[int, int]) -> Detections:
         """The same on the same picture at another (width, height)."""
+        if image_size == self.image_size:
+            return self
         factors = np.array([new / old for new, old in zip(image_size, self.image_size, strict=True)] * 2, np.float32)
         most = np.array([*image_size] * 2, np.float32)
         return Detections(np.minimum(self.boxes * factors, most), self.scores, self.class_ids, image_size)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from safelight.detections import Detections, box_iou
 from safelight.preprocess import Preprocess, View
 
+_AT_ONCE = 256  # boxes that are compared each with each; of more, only with those that are kept, one after the other
 _PER_VIEW = 1000  # the strongest boxes of a view that are looked at, so that the time it takes is bounded
 
 Run = Callable[[NDArray[np.float32]], tuple[NDArray[np.float32], NDArray[np.float32]]]
@@ -102,10 +103,26 @@ def suppress(detections: Detections, iou: float, keep: int) -> Detections:
     """Non-maximum suppression per class; at most `keep`, strongest first. Ties are broken by position."""
     order = np.lexsort((detections.boxes[:, 1], detections.boxes[:, 0], -detections.scores))
     ranked = detections[order]
+    if len(ranked) <= 1:
+        return ranked[:keep]
+    if len(ranked) <= _AT_ONCE:
+        return ranked[_kept_at_once(ranked, iou)[:keep]]
     kept: list[int] = []
     for class_id in np.unique(ranked.class_ids):
         kept += _suppress_class(np.flatnonzero(ranked.class_ids == class_id), ranked.boxes, iou, keep)
     return ranked[np.sort(np.array(kept, np.int64))[:keep]]
+
+
+def _kept_at_once(ranked: Detections, iou: float) -> NDArray[np.int64]:
+    """Indices of those that stay, of few, strongest first."""
+    dropping = box_iou(ranked.boxes, ranked.boxes) > iou
+    dropping &= ranked.class_ids[:, None] == ranked.class_ids
+    dropped = np.zeros(len(ranked), bool)
+    for index in range(len(ranked)):
+        if not dropped[index]:
+            dropping[index, : index + 1] = False  # itself, and stronger ones
+            dropped |= dropping[index]
+    return np.flatnonzero(~dropped)
 
 
 def _suppress_class(candidates: NDArray[np.int64], boxes: NDArray[np.float32], iou: float, keep: int) -> list[int]:
@@ -121,9 +138,11 @@ def _of_view(
     boxes: NDArray[np.float32], scores: NDArray[np.float32], view: View, image_size: tuple[int, int], floor: float
 ) -> Detections:
     """One view's boxes on the picture, clipped to what the view shows."""
-    anchor, class_ids = np.nonzero(scores >= floor)
-    strongest = np.argsort(-scores[anchor, class_ids], kind="stable")[:_PER_VIEW]
-    anchor, class_ids = anchor[strongest], class_ids[strongest]
+    found = np.flatnonzero(scores >= floor)
+    if not len(found):
+        return Detections.empty(image_size)
+    strongest = np.argsort(-scores.reshape(-1)[found], kind="stable")[:_PER_VIEW]
+    anchor, class_ids = np.divmod(found[strongest], scores.shape[1])
     on_image = view.to_image(boxes[anchor])
     low = np.array([view.x, view.y] * 2, np.float32)
     high = np.array([view.x + view.width, view.y + view.height] * 2, np.float32)
@@ -139,6 +158,8 @@ def _in_core(found: Detections, view: View, margin: float) -> Detections:
     There a view sees a part of an object and boxes the part, which NMS would not take for the whole; the neighbour, which
     overlaps, sees all of it. With a margin of at most half the overlap every centre is in the core of some view.
     """
+    if not len(found) or (view.width, view.height) == found.image_size:
+        return found
     centre = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
     low, high = np.array([view.x, view.y]), np.array([view.x + view.width, view.y + view.height])
     least = np.where(low > 0, low + margin, -np.inf)
@@ -148,6 +169,8 @@ def _in_core(found: Detections, view: View, margin: float) -> Detections:
 
 
 def _concatenate(parts: list[Detections], image_size: tuple[int, int]) -> Detections:
+    if len(parts) == 1:
+        return parts[0]
     return Detections(
         np.concatenate([p.boxes for p in parts]),
         np.concatenate([p.scores for p in parts]),

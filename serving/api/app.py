@@ -2,7 +2,8 @@
 
 From the outside in: `Measured` (figures and traces), `Audit` (a record of each request), `SecurityHeaders` and `Cors` (what
 browsers may do), `UnderWay` (how many at a time), `Sealed` (opens sealed requests and goes on with the inner ones),
-`Boundary` (ids, failures), `Admission` (who asks, and how often), `SealedOnly` (what must be sealed), FastAPI (routes).
+`Boundary` (ids, failures), `Admission` (who asks, and how often), `SealedOnly` (what must be sealed), `Direct` and FastAPI
+(routes).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from safelight.sealing.ohttp import GATEWAY_PATH, KEYS_PATH
 from serving.api import openapi, problems
 from serving.api.boundary import Boundary
 from serving.api.detect import DetectRoute
+from serving.api.direct import Direct
 from serving.api.models import ModelList, ModelsRoute
 from serving.detector.schemas import DetectAnswer
 from serving.models.catalogue import Catalogue
@@ -101,8 +103,9 @@ def create_app(
     api.add_exception_handler(SafelightError, _safelight_error)
     api.add_exception_handler(HTTPException, _http_error)
     api.add_exception_handler(Exception, _unexpected)
+    routed = Direct(api, {("POST", "/v1/detect"): detect.detect})
     inner = SealedOnly(
-        api, open_paths={*OPEN_PATHS, *PAGE_PATHS}, allow_plaintext=settings.allow_plaintext, listeners=listeners
+        routed, open_paths={*OPEN_PATHS, *PAGE_PATHS}, allow_plaintext=settings.allow_plaintext, listeners=listeners
     )
     admitted = Admission(inner, access)
     bounded = Boundary(admitted, new_id=new_id, linger_bytes=2 * limits.max_bytes + FRAMING_BYTES, linger_s=_LINGER_S)

@@ -12,13 +12,11 @@ from starlette.responses import Response
 from safelight.detections import Detections
 from safelight.drawing import draw
 from safelight.images import ImageLimits, encode_png
-from safelight.location import CoarseLocation
 from serving.api.options import DetectOptions
 from serving.detector.picture import Picture
 from serving.detector.predictor import Note
-from serving.detector.schemas import DetectAnswer, Location, ModelName, PassedOver, Timing, to_wire
+from serving.detector.wire import answer_json
 from serving.models.catalogue import Catalogue
-from serving.models.pool import Looked
 from serving.models.served import Served
 from serving.privacy.intake import Intake
 from serving.privacy.record import Record, Stage, record_of
@@ -70,8 +68,9 @@ class DetectRoute:
             if options.render:
                 png = await anyio.to_thread.run_sync(_drawn, picture, looked.found, served, limiter=self._drawings)
                 return Response(png, media_type="image/png")
-        answer = _answer(upload.context.request_id, looked, _timing(record, self._clock() - arrived), options.location)
-        return Response(answer.model_dump_json(exclude_none=True), media_type="application/json")
+        timing_ms = _timing_ms(record, self._clock() - arrived)
+        answer = answer_json(upload.context.request_id, looked, timing_ms, options.location)
+        return Response(answer, media_type="application/json")
 
 
 def _look(picture: Picture, options: DetectOptions, served: Served, note: Note) -> Detections:
@@ -85,31 +84,11 @@ def _drawn(picture: Picture, found: Detections, served: Served) -> bytes:
     return encode_png(draw(picture.whole(), found, served.manifest.labels))
 
 
-def _answer(request_id: str, looked: Looked, timing: Timing, location: CoarseLocation | None) -> DetectAnswer:
-    manifest, digest = looked.by[0][1].manifest, looked.by[0][1].digest
-    passed_over = [PassedOver(model=name, reason=reason) for name, reason in looked.passed_over]
-    return DetectAnswer(
-        request_id=request_id,
-        model=ModelName(name=manifest.name, version=manifest.version, digest=digest),
-        model_used=[name for name, _ in looked.by],
-        fallback_from=passed_over or None,
-        counts=looked.found.counts(manifest.labels),
-        annotations=to_wire(looked.found, manifest.labels),
-        timing_ms=timing,
-        location=None if location is None else Location(geohash=location.geohash, zip3=location.zip3),
-    )
-
-
-def _timing(record: Record, total_s: float) -> Timing:
+def _timing_ms(record: Record, total_s: float) -> dict[str, float]:
     """Of the stages that were noted."""
     spent: dict[Stage, float] = dict.fromkeys(("decode", *_DETECTING), 0.0)
     for stage, begun, ended in record.stages:
         if stage in spent:
             spent[stage] += ended - begun
-    return Timing(
-        decode=_ms(spent["decode"]), detect=_ms(sum(spent[stage] for stage in _DETECTING)), total=_ms(total_s)
-    )
-
-
-def _ms(seconds: float) -> float:
-    return round(seconds * 1000, 2)
+    detect_s = sum(spent[stage] for stage in _DETECTING)
+    return {"decode": 1000 * spent["decode"], "detect": 1000 * detect_s, "total": 1000 * total_s}

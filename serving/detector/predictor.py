@@ -55,7 +55,9 @@ class Predictor:
         found = assemble(looking.outputs(), size, self.preprocess, self.thresholds, floor=float(np.min(least)))
         found = found.above(least)
         looking.ended()
-        if looking.first is not None:
+        if (
+            threshold is None and looking.first is not None
+        ):  # what is found at an asker's own threshold tells of the asker
             self.seen(looking.first, found)
         return found if class_ids is None else found.of_classes(class_ids)
 

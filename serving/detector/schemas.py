@@ -1,13 +1,11 @@
-"""Detections on the wire. Knows nothing of how they were found."""
+"""What an answer looks like, for the documentation and for whoever checks one. `serving/detector/wire.py` writes it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from safelight.detections import Detections
 from serving.models.observer import Failure
 
 
@@ -81,21 +79,3 @@ class DetectAnswer(_Wire):
     annotations: list[Annotation]
     timing_ms: Timing
     location: Location | None = None
-
-
-def to_wire(detections: Detections, labels: Sequence[str]) -> list[Annotation]:
-    """Detections, strongest first, as annotations; coordinates to a hundredth of a pixel."""
-    width, height = detections.image_size
-    annotations = []
-    for rank, index in enumerate((-detections.scores).argsort(kind="stable")):
-        x_min, y_min, x_max, y_max = (round(float(value), 2) for value in detections.boxes[index])
-        box = BoundingBox(x_min=x_min, y_min=y_min, x_max=x_max, y_max=y_max, image_width=width, image_height=height)
-        annotations.append(
-            Annotation(
-                class_name=labels[int(detections.class_ids[index])],
-                confidence=round(float(detections.scores[index]), 6),
-                data=box,
-                ordering=rank,
-            )
-        )
-    return annotations
