@@ -80,11 +80,22 @@ class Gate:
         """
         if self._replay is None:
             raise ConfigError("Expected the gate to be loaded before the first request.")
+        in_use = self._keys_in_use(key_id)
+        self._forget_retired(self._replay, in_use)
+        return self._replay.reserve(key_id, token, until)
+
+    def first_time_at_once(self, key_id: str, token: bytes, until: float | None) -> bool | None:
+        """As `first_time` where that takes no waiting; else None, and `first_time` is to be asked."""
+        if self._replay is None or self._retired or self._keys_in_use(key_id) != self._in_use:
+            return None
+        return self._replay.reserve_at_once(key_id, token, until)
+
+    def _keys_in_use(self, key_id: str) -> frozenset[str]:
+        """The names of all of them. Raises UnknownKey when this one is not among them."""
         in_use = self._elsewhere | {key.name for key in self._store.in_use()}
         if key_id not in in_use:
             raise UnknownKey()
-        self._forget_retired(self._replay, in_use)
-        return self._replay.reserve(key_id, token, until)
+        return in_use
 
     def _forget_retired(self, replay: ReplayStore, in_use: frozenset[str]) -> None:
         """Forget the envelopes of keys that have been out of use for a while. Not at once: another worker, which looks into

@@ -134,7 +134,9 @@ class Sealed:
         # A date may be ahead by as much as it may be behind, and other machines' clocks may be behind this one's.
         until = None if opened.sent_at is None else self._gate.now() + 2 * freshness_s + _CLOCKS_APART_S
         try:
-            first = await anyio.to_thread.run_sync(self._gate.first_time, opened.key_id, opened.token, until)
+            first = self._gate.first_time_at_once(opened.key_id, opened.token, until)
+            if first is None:
+                first = await anyio.to_thread.run_sync(self._gate.first_time, opened.key_id, opened.token, until)
         except ReplayStoreDown as error:
             return problems.answer(problems.of_error(error, self._new_id()))
         if not first:
