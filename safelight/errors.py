@@ -29,6 +29,7 @@ SafelightError
 ├── AccessUndecided              503  whether a caller may ask cannot be told now (retryable)
 ├── AuditUnavailable             503  the request cannot be recorded in the audit log (retryable)
 ├── ReplayStoreDown              503  whether a request was seen before cannot be told (retryable)
+├── KeyServiceDown               503  the KMS that holds the key does not answer (retryable)
 ├── BundleError                  a bundle that must not be loaded
 │   ├── SignatureInvalid         not signed by a trusted key, or changed since
 │   ├── LabelsDiffer             its labels are not those of the models that it is to stand beside
@@ -260,6 +261,15 @@ class ReplayStoreDown(SafelightError):
 
     def __init__(self) -> None:
         super().__init__("Whether this request was seen before cannot be told now. Seal it again and send it later.")
+
+
+class KeyServiceDown(SafelightError):
+    status = 503
+    retryable = True
+    title = "The service cannot open requests for this key now"
+
+    def __init__(self) -> None:
+        super().__init__("The key management service that holds the key does not answer. Send the request again later.")
 
 
 class BundleError(SafelightError):

@@ -13,7 +13,9 @@ from safelight.sealing.keystore import KEM_IDS, Key, KeyStore
 from safelight.sealing.ohttp.config import encode_keys
 from safelight.sealing.ohttp.gateway import OhttpOpener
 from safelight.sealing.protocol import Opener
+from serving.privacy.kms import KmsWatch
 from serving.privacy.replay import ReplayStore, open_store
+from serving.resilience.dependency import dependency_breaker
 from serving.settings import AwsMessages, Settings
 
 _FORGET_AFTER_S = 60.0
@@ -46,7 +48,8 @@ class Gate:
     def _take_aws_messages(self, settings: AwsMessages) -> None:
         from safelight.sealing.aws import AwsOpener, ContextPolicy, kms_keyring  # half a second, for those who use it
 
-        kms = [kms_keyring(arn, endpoint_url=settings.kms_endpoint) for arn in settings.kms_keys]
+        watch = KmsWatch(dependency_breaker("KMS"))
+        kms = [kms_keyring(arn, endpoint_url=settings.kms_endpoint, attend=watch.attend) for arn in settings.kms_keys]
         opener = AwsOpener(
             lambda: [key for key in self._store.in_use() if key.kind in settings.kinds],
             ContextPolicy(settings.context_keys),
@@ -55,7 +58,7 @@ class Gate:
         )
         opener.load()
         self._elsewhere = frozenset(keyring.key_id for keyring in kms)
-        self.openers = (self.openers[0], opener)
+        self.openers = (self.openers[0], watch.over(opener) if kms else opener)
 
     def not_ready(self) -> str | None:
         """Why sealed requests cannot be opened now, or None."""

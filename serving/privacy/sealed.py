@@ -16,7 +16,7 @@ import anyio.to_thread
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from safelight.errors import Overloaded, ReplayStoreDown, SealBroken, UnknownKey
+from safelight.errors import KeyServiceDown, Overloaded, ReplayStoreDown, SafelightError, SealBroken, UnknownKey
 from safelight.sealing.ohttp import DATE_PROBLEM, KEYS_PATH, KEYS_TYPE
 from safelight.sealing.protocol import Opened, Opener, OuterRequest
 from serving.api import problems
@@ -30,6 +30,7 @@ from serving.resilience.pace import Pace
 INNER_PREFIX = "/v1/"
 _KEYS_MAX_AGE_S = 300
 _CLOCKS_APART_S = 60
+_BLOCKING = 8  # openings that may wait for another machine; threads of their own, so that others find some
 _SLOW_BYTES = 256 * 1024  # opening more than this would hold up other requests: it is done in a thread
 
 
@@ -57,6 +58,7 @@ class Sealed:
         self._app, self._gate = app, gate
         self._max_bytes, self._linger_bytes = max_bytes, linger_bytes
         self._pace, self._budget = pace, budget
+        self._blocking = anyio.CapacityLimiter(_BLOCKING)
         self._clock, self._new_id, self._sleep = clock, new_id, sleep
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -95,12 +97,13 @@ class Sealed:
         record.protocol = UNOPENED
         try:
             slow = opener.blocking or envelope.size > _SLOW_BYTES
-            opened = await anyio.to_thread.run_sync(envelope.open) if slow else envelope.open()
+            threads = self._blocking if opener.blocking else None
+            opened = await anyio.to_thread.run_sync(envelope.open, limiter=threads) if slow else envelope.open()
             refusal = await self._refusal(opened)
         except (SealBroken, UnknownKey) as error:
             return _Refused(UNKNOWN_KEY if isinstance(error, UnknownKey) else BROKEN, ended)
-        except Overloaded as error:
-            return _Refused(self._overloaded(error), ended)
+        except (Overloaded, KeyServiceDown) as error:
+            return _Refused(self._unopened(error), ended)
         holding.keep(len(opened.request.body))
         record.protocol, record.key_id = opened.protocol, opened.key_id
         # Of what opened only: how long it took with others would tell why they did not.
@@ -116,8 +119,8 @@ class Sealed:
         await sealing.close()
         return None
 
-    def _overloaded(self, error: Overloaded) -> Response:
-        """In the clear: nothing was opened, and it depends on nothing but sizes."""
+    def _unopened(self, error: SafelightError) -> Response:
+        """In the clear: it depends on nothing but sizes, or on a service elsewhere and on what is not secret anyway."""
         request_id = self._new_id()
         answer = problems.refusal(error, request_id)
         answer.headers["x-request-id"] = request_id

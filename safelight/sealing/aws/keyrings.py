@@ -126,10 +126,16 @@ class _PrivateRsaKeyring(IKeyring):  # type: ignore[misc]  # the library is not 
         return models.OnDecryptOutput(materials=param.materials)
 
 
-def kms_keyring(arn: str, client: Any = None, *, endpoint_url: str | None = None) -> Keyring:
+def kms_keyring(
+    arn: str,
+    client: Any = None,
+    *,
+    endpoint_url: str | None = None,
+    attend: Callable[[Any], None] = lambda client: None,
+) -> Keyring:
     """For those who may use a symmetric key in AWS KMS. arn: the key's, in full, of one region. client: of boto3 for KMS;
     by default one for the region in the ARN, with the credentials of the environment and short time limits. endpoint_url:
-    of another service that speaks KMS.
+    of another service that speaks KMS. attend: is given the client before it is used.
 
     Raises ConfigError for anything but such an ARN: an alias could be moved to a key of somebody else.
     """
@@ -140,6 +146,7 @@ def kms_keyring(arn: str, client: Any = None, *, endpoint_url: str | None = None
 
     def make() -> Any:
         used = client if client is not None else _kms_client(region, endpoint_url)
+        attend(used)
         return _library().create_aws_kms_keyring(input=models.CreateAwsKmsKeyringInput(kms_key_id=arn, kms_client=used))
 
     key_id = sha256(b"safelight kms\0" + arn.encode()).hexdigest()[:16]  # an ARN tells the account
