@@ -1,66 +1,49 @@
-"""The BentoML service: settings, models, the application and a process around them. Knows no detail of any of them."""
+"""The BentoML service: settings, and a process around the gateway. Knows no detail of either.
+
+It is imported twice: by the supervisor, which only looks after workers, and by each worker. What only workers need is
+imported when they need it, since both imports are over before the first request can be answered.
+"""
 
 from __future__ import annotations
 
-import gc
 import os
-import secrets
-import time
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import bentoml
 
-from serving.api.app import create_app
-from serving.api.readiness import Readiness
-from serving.front import fronted
-from serving.models.loading import catalogue_of
-from serving.privacy.access import Access
-from serving.privacy.audit import Trail
-from serving.privacy.gate import Gate
-from serving.privacy.listeners import listening_addresses
-from serving.privacy.logs import open_log
+from safelight.errors import ConfigError
 from serving.privacy.process import harden
-from serving.privacy.quiet import scrub, silence
-from serving.resilience.connections import ConnectionLimits, bound_connections
-from serving.resilience.supervisor import adapt_supervisor
 from serving.settings import load_settings
-from serving.telemetry.telemetry import Telemetry
 
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
 
-def new_id() -> str:
-    """A fresh random request id."""
-    return secrets.token_hex(16)
-
+    from serving.gateway import Worker
 
 harden()
-clock = time.perf_counter
 settings = load_settings(Path(__file__).resolve().parent.parent, os.environ)
-limits = settings.limits
-bound_connections(
-    ConnectionLimits(limits.connections, limits.head_bytes, limits.head_timeout_s, limits.fetch_timeout_s), new_id
-)
-telemetry = Telemetry(settings, clock=clock)
-catalogue = catalogue_of(settings, telemetry.observer, clock)
-gate = Gate(settings, now=time.time)
-access = Access(settings, listeners=listening_addresses, now=time.time)
-trail = Trail(settings, now=time.time)
-readiness = Readiness(catalogue, {"audit log": trail.not_ready, "sealing": gate.not_ready})
-app = create_app(
-    settings,
-    catalogue,
-    gate,
-    access,
-    listeners=listening_addresses,
-    new_id=new_id,
-    clock=clock,
-    audit=trail,
-    telemetry=telemetry,
-)
+
+
+@cache
+def worker() -> Worker:
+    """The one of this process."""
+    from serving.gateway import Worker
+
+    return Worker(settings)
+
+
+class FrontedService(bentoml.Service):  # type: ignore[misc]  # BentoML is not typed
+    """A BentoML service whose workers stand behind the gateway's own application."""
+
+    def to_asgi(self, is_main: bool = True) -> ASGIApp:
+        return worker().fronted(super().to_asgi(is_main))
 
 
 @bentoml.service(
     name="safelight",
-    service_class=fronted(app, access, readiness, new_id),
+    service_class=FrontedService,
     workers=settings.workers,
     traffic={"timeout": 600.0},  # the gateway has its own, shorter limits and answers them itself
     logging={"access": {"enabled": False}},
@@ -70,34 +53,26 @@ class Gateway:
     """Finds objects on pictures without keeping them."""
 
     def __init__(self) -> None:
-        silence()
-        scrub()
-        open_log()
-        gate.load()
-        access.load()
-        catalogue.load()
-        trail.load()
-        telemetry.start()
-        catalogue.watch()
-        gc.collect()
-        gc.freeze()  # what was loaded stays: looking through it again and again would only cost time
+        from serving.resilience.supervisor import give_up
 
-    @bentoml.on_deployment  # type: ignore[untyped-decorator]  # BentoML is not typed
+        try:
+            worker().load()
+        except ConfigError as error:
+            give_up(error)  # a worker that fails would be started again for ever
+            raise
+
+    @bentoml.on_deployment  # type: ignore[untyped-decorator]
     @staticmethod
     def refuse_to_start() -> None:
-        """Without keys, a store of what was seen and counted, or a model. Runs once, in the supervisor, before any worker, on
-        instances of its own: a worker that failed would be started again for ever."""
-        open_log()
+        """Without keys, or a store of what was seen and counted. Runs once, in the supervisor, before any worker. Whether
+        there is a model is found out by the workers, who load it."""
+        from serving.rehearsal import rehearse
+        from serving.resilience.supervisor import adapt_supervisor
+
         adapt_supervisor()
-        Trail(settings, now=time.time).rehearse()
-        Gate(settings, now=time.time).load()
-        Access(settings, listeners=listening_addresses, now=time.time).load()
-        catalogue_of(settings).load()
+        rehearse(settings)
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     async def close(self) -> None:
         """Give up what still waits for a network, and the connections to Redis."""
-        catalogue.close()
-        telemetry.close()
-        await access.rates.close()
-        trail.close()
+        await worker().close()

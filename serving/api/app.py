@@ -10,27 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fastapi import FastAPI
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import Response
 from starlette.types import ASGIApp
 
-import safelight
-from safelight.errors import SafelightError
 from safelight.images import ImageLimits
 from safelight.sealing.ohttp import GATEWAY_PATH, KEYS_PATH
-from serving.api import openapi, problems
 from serving.api.boundary import Boundary
 from serving.api.detect import DetectRoute
 from serving.api.direct import Direct
-from serving.api.models import ModelList, ModelsRoute
-from serving.detector.schemas import DetectAnswer
+from serving.api.lazy import Lazy
+from serving.api.models import ModelsRoute
 from serving.models.catalogue import Catalogue
-from serving.page.page import PAGE_PATHS, add_page
+from serving.page.page import PAGE_PATHS
 from serving.privacy.access import Access, Admission, require_scopes
 from serving.privacy.audit import UNAUDITED, Audit, Sink
-from serving.privacy.context import context_of
 from serving.privacy.gate import Gate
 from serving.privacy.headers import Cors, SecurityHeaders
 from serving.privacy.intake import Intake
@@ -66,7 +58,7 @@ def create_app(
     new_id: a fresh random id. clock: monotonic seconds. audit: where records of requests go.
     telemetry: counts requests, if anybody does.
 
-    Reads nothing but the page's files and loads nothing: `catalogue`, `gate` and `access` are loaded later.
+    Reads nothing and loads nothing: `catalogue`, `gate` and `access` are loaded later.
     """
     limits = settings.limits
     images = ImageLimits(limits.max_bytes, limits.max_pixels, limits.media_types, limits.max_side)
@@ -82,28 +74,15 @@ def create_app(
         pictures=limits.pictures,
         clock=clock,
     )
-    api = FastAPI(
-        title="Safelight", version=safelight.__version__, description=openapi.DESCRIPTION,
-        docs_url=None, redoc_url=None,  # their pages load scripts from elsewhere
-        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},  # it would tell too much
-    )  # fmt: skip
-    api.add_api_route(
-        "/v1/detect", detect.detect, methods=["POST"], response_model=None,
-        responses=openapi.detect_responses(DetectAnswer),
-        openapi_extra=openapi.detect_request(settings.models, settings.default_model, limits.media_types),
-        tags=["detector"],
-    )  # fmt: skip
-    api.add_api_route(
-        "/v1/models", ModelsRoute(catalogue).models, methods=["GET"], response_model=None,
-        responses=openapi.models_responses(ModelList), tags=["models"],
-    )  # fmt: skip
-    add_page(api)
-    openapi.document_platform_routes(api)
-    require_scopes(getattr(route, "path", "") for route in api.routes)
-    api.add_exception_handler(SafelightError, _safelight_error)
-    api.add_exception_handler(HTTPException, _http_error)
-    api.add_exception_handler(Exception, _unexpected)
-    routed = Direct(api, {("POST", "/v1/detect"): detect.detect})
+    models = ModelsRoute(catalogue)
+
+    def framework() -> ASGIApp:
+        from serving.api.documented import documented
+
+        return documented(settings, detect, models)
+
+    require_scopes(PATHS)
+    routed = Direct(Lazy(framework), {("POST", "/v1/detect"): detect.detect, ("GET", "/v1/models"): models.models})
     inner = SealedOnly(
         routed, open_paths={*OPEN_PATHS, *PAGE_PATHS}, allow_plaintext=settings.allow_plaintext, listeners=listeners
     )
@@ -123,19 +102,3 @@ def create_app(
     marked = SecurityHeaders(Cors(under_way, settings.headers.cors_origins))
     audited = Audit(marked, audit, routes={*PATHS, *PAGE_PATHS}, clock=clock, new_id=new_id)
     return audited if telemetry is None else telemetry.measured(audited)
-
-
-async def _safelight_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, SafelightError)
-    return problems.refusal(error, context_of(request.scope).request_id)
-
-
-async def _http_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    problem = problems.of_status(error.status_code, context_of(request.scope).request_id)
-    return problems.answer(problem, error.headers)
-
-
-async def _unexpected(request: Request, _: Exception) -> Response:
-    """FastAPI raises the error again once this is sent; `Boundary` logs it."""
-    return problems.answer(problems.of_status(500, context_of(request.scope).request_id))

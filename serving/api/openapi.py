@@ -153,7 +153,10 @@ def document_platform_routes(api: FastAPI) -> None:
                 ),
                 GATEWAY_PATH: _sealed(),
                 "/metrics": _get(
-                    "Prometheus metrics.", "Metrics.", "text/plain", 'safelight_requests_total{route="/v1/detect"} 1.0\n'
+                    "Prometheus metrics.",
+                    "Metrics.",
+                    "text/plain",
+                    'safelight_requests_total{route="/v1/detect"} 1.0\n',
                 ),
             }
         )

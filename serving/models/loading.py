@@ -12,6 +12,7 @@ from serving.models.catalogue import Catalogue
 from serving.models.member import Member
 from serving.models.observer import UNOBSERVED, Observer
 from serving.models.pool import Pool
+from serving.models.reading import pool_of
 from serving.models.shelf import Shelf
 from serving.models.trial import Trial
 from serving.resilience.breaker import Breaker
@@ -28,7 +29,7 @@ def catalogue_of(
 
 
 def _pool(route: str, settings: Settings, observer: Observer, clock: Callable[[], float]) -> Pool:
-    pool = settings.pools.get(route) or model_settings.Pool(members={route: model_settings.Member(bundle=route)})
+    pool = pool_of(route, settings)
     by_priority = sorted(pool.members.items(), key=lambda item: item[1].priority)
     on_trial = pool.challenger
     return Pool(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 from safelight import golden
-from safelight.bundle import CHALLENGER, CHAMPION, MODEL, Bundle, Manifest, Role, VariantName, read_bundle, read_served
+from safelight.bundle import MODEL, Bundle, Manifest, VariantName
 from safelight.errors import ConfigError, ManifestInvalid
 from safelight.postprocess import Thresholds
 from serving import model_settings
@@ -16,12 +15,11 @@ from serving.detector.predictor import Predictor
 from serving.models.batching import Batcher
 from serving.models.network import Network, open_network
 from serving.models.observer import Observer
+from serving.models.reading import pointer_of, read
 from serving.models.served import Served, VariantState
 from serving.resilience.workers import Workers
 from serving.settings import Settings
 
-_POINTERS: dict[str, tuple[Role, str]] = {"champion": ("champion", CHAMPION), "challenger": ("challenger", CHALLENGER)}
-"""Versions that a file names, which may change."""
 _ELSEWHERE = 10.0
 """How much further than on a CPU an answer may be from the golden one: others multiply with ten bits (TF32) or sixteen."""
 
@@ -39,31 +37,16 @@ class Shelf:
 
     def mark(self) -> object:
         """What changes when the file that names the version is replaced; a version that the settings name stays."""
-        pointer = _POINTERS.get(self.member.version)
-        if pointer is None:
-            return None
+        pointer = pointer_of(self.member, self.settings)
         try:
-            found = (self.settings.bundles / self.member.bundle / pointer[1]).stat()
+            found = None if pointer is None else pointer.stat()
         except OSError:
             return None
-        return found.st_mtime_ns, found.st_ino, found.st_size
+        return found and (found.st_mtime_ns, found.st_ino, found.st_size)
 
     def read(self) -> Bundle:
         """The verified bundle. Raises BundleError, ConfigError when a key is missing."""
-        _require(self.settings.public_keys)
-        folder, keys = self.settings.bundles / self.member.bundle, self.settings.public_keys
-        pointer = _POINTERS.get(self.member.version)
-        try:
-            if pointer is None:
-                bundle = read_bundle(folder / self.member.version, keys)
-            else:
-                bundle = read_served(folder, keys, pointer[0])
-        except OSError:  # it is being replaced, or the disk fails
-            raise ManifestInvalid("The bundle's files cannot be read.") from None
-        licence = self.member.licence
-        if licence is not None and bundle.manifest.licence != licence:
-            raise ManifestInvalid(f"Expected the licence {licence}, the manifest says {bundle.manifest.licence}.")
-        return bundle
+        return read(self.member, self.settings)
 
     def start(self, bundle: Bundle) -> Served:
         """Make a verified bundle answer, by the variants that are wanted and that it has, after a look at its golden samples.
@@ -80,7 +63,7 @@ class Shelf:
                 bundle.model if file is None else bundle.graphs[file],
                 threads=runtime.threads,
                 provider=runtime.provider,
-                warm_batches=sorted({1, self.settings.batching.max_batch}),
+                warm_batches=(1, 2),
             )
         except ConfigError as error:  # where it was to run is not there: another model of the route may still answer
             raise ManifestInvalid(error.detail) from None
@@ -127,11 +110,3 @@ def states(manifest: Manifest, runtime: model_settings.Runtime) -> dict[VariantN
         name: "in use" if name in runtime.wanted else "available" for name in manifest.variants
     }
     return told | dict.fromkeys(sorted(runtime.wanted - set(told)), "missing")
-
-
-def _require(public_keys: Sequence[Path]) -> None:
-    missing = [key.name for key in public_keys if not key.is_file()]
-    if missing:
-        raise ConfigError(
-            f"Expected the public keys of trusted signers, {', '.join(missing)} is missing: see `make run`."
-        )

@@ -1,4 +1,5 @@
-"""BentoML's supervisor, made to let go of the network first and to look after its workers every second.
+"""BentoML's supervisor, made to let go of the network first, to look after its workers every second, and to end with them
+when they say that there is no use.
 
 It holds the listening socket open until its workers have ended, so that the kernel goes on making connections that nobody will
 ever serve: closed first, it is gone as soon as the workers have closed theirs, which they do at once, and clients learn it and
@@ -8,16 +9,36 @@ outage as long. Knows nothing of requests.
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
 from typing import Any
 
+from serving.privacy import logs
+
+log = logs.logger()
 _CHECK_S = 1.0
+_SUPERVISOR = "_GATEWAY_SUPERVISOR"
+"""In the environment of workers: the process that expects to hear of it when they give up."""
 
 
 def adapt_supervisor() -> None:
     """From now on the supervisors that this process makes are like that. To be called in the supervisor's process."""
     from bentoml._internal.utils.circus import Arbiter  # workers need none of it
 
-    make, stop_workers = Arbiter.__init__, Arbiter.stop
+    make, begin, stop_workers = Arbiter.__init__, Arbiter.start, Arbiter.stop
+    given_up: list[int] = []
+
+    def end(*_: object) -> None:
+        given_up.append(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def start(arbiter: Any, *args: Any, **kwargs: Any) -> Any:
+        signal.signal(signal.SIGUSR1, end)
+        result = begin(arbiter, *args, **kwargs)
+        if given_up:
+            sys.exit(1)
+        return result
 
     def init(arbiter: Any, *args: Any, **kwargs: Any) -> None:
         make(arbiter, *args, **{**kwargs, "check_delay": _CHECK_S})
@@ -26,4 +47,12 @@ def adapt_supervisor() -> None:
         arbiter.sockets.close_all()
         return stop_workers(arbiter)
 
-    Arbiter.__init__, Arbiter.stop = init, stop
+    Arbiter.__init__, Arbiter.start, Arbiter.stop = init, start, stop
+    os.environ[_SUPERVISOR] = str(os.getpid())
+
+
+def give_up(error: Exception) -> None:
+    """In a worker that cannot serve: let the supervisor end the service with status 1, rather than start another worker."""
+    log.error("service_given_up", error=error)
+    if os.environ.get(_SUPERVISOR) == str(os.getppid()):
+        os.kill(os.getppid(), signal.SIGUSR1)
