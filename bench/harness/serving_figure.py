@@ -43,10 +43,8 @@ def draw(measured: Mapping[str, Any], path: Path) -> None:
         _bars(left, parts, lambda one: one["to_limit"]["value"])
         left.axhline(1, color="#888888", lw=1)
         left.axhline(OF_LIMIT, color="#222222", lw=1, ls=(0, (4, 3)))
-        left.annotate(
-            f"goal for the real detectors: {OF_LIMIT:g}", (0.01, OF_LIMIT), (0, 3), xycoords=("axes fraction", "data"),
-            textcoords="offset points", fontsize=8.5, color="#222222",
-        )  # fmt: skip
+        left.annotate(f"goal\n{OF_LIMIT:g}", (1, OF_LIMIT), (3, 0), xycoords=("axes fraction", "data"), va="center",
+                      textcoords="offset points", fontsize=8.5, color="#222222")  # fmt: skip
         left.set_title("Images per second, to the limit's")
         _bars(middle, contested, lambda one: one["beyond_decode_and_inference_ms"])
         middle.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} ms"))
@@ -88,7 +86,7 @@ def _latency(axes: Axes, parts: Mapping[str, Mapping[str, Any]]) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} ms"))
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_xticks(range(len(parts)), list(parts))
-    axes.set_title("Latency at half of its own saturation: p50 to p99")
+    axes.set_title("Latency at half load: p50 to p99")
 
 
 def _places(at: int, servers: Mapping[str, Any]) -> list[tuple[float, tuple[str, Any]]]:

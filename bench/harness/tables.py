@@ -46,31 +46,27 @@ def _goals(measured: Mapping[str, Any]) -> str:
 
 
 def _throughput(measured: Mapping[str, Any]) -> str:
-    rows = [
-        (
-            "model",
-            "picture",
-            "server",
-            "asked by",
-            "images/s",
-            "to the limit",
-            "CPU",
-            "beyond decode + inference",
-            "beyond the limit",
-        )
-    ]
+    head = "model", "picture", "server", "asked by", "images/s", "to the limit"
+    rows = [(*head, "CPU", "to the limit by CPU", "beyond decode + inference", "beyond the limit")]
     for model, label, part, ways in _parts(measured):
         for name, one in part["figures"]["servers"].items():
-            way, to = ways.get(name), one["to_limit"]
-            asked = "" if way is None else f"{way['way']}, {way['connections']}"
-            compared = "" if way is None else f"{to['value']:.2f} ({to['low']:.2f} to {to['high']:.2f})"
-            times = (one["cpu_ms"], one["beyond_decode_and_inference_ms"], one["beyond_limit_ms"])
-            shown = (
-                [f"{time:.2f} ms" for time in times]
-                if way is not None
-                else [f"{times[0]:.2f} ms", f"{times[1]:.2f} ms", ""]
+            beyond = f"{one['cpu_ms']:.2f} ms", f"{one['beyond_decode_and_inference_ms']:.2f} ms"
+            said = model, label, name
+            if name == "limit":
+                rows.append((*said, "", f"{one['requests_per_s']:.1f}", "", beyond[0], "", beyond[1], ""))
+                continue
+            asked, to = f"{ways[name]['way']}, {ways[name]['connections']}", one["to_limit"]
+            compared = f"{to['value']:.2f} ({to['low']:.2f} to {to['high']:.2f})"
+            by_cpu = f"{one['to_limit_by_cpu']['value']:.2f}"
+            figures = (
+                f"{one['requests_per_s']:.1f}",
+                compared,
+                beyond[0],
+                by_cpu,
+                beyond[1],
+                f"{one['beyond_limit_ms']:.2f} ms",
             )
-            rows.append((model, label, name, asked, f"{one['requests_per_s']:.1f}", compared, *shown))
+            rows.append((*said, asked, *figures))
     return markdown(rows)
 
 

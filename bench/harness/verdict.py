@@ -37,6 +37,7 @@ def _server(name: str, part: Mapping[str, Any]) -> dict[str, Any]:
         "requests_per_s": round(_median(runs, "requests_per_s"), 3),
         "cpu_ms": round(_median(runs, "cpu_ms"), 3),
         "to_limit": asdict(ratio(_all(runs, "requests_per_s"), _all(limit, "requests_per_s"), 0.5)),
+        "to_limit_by_cpu": asdict(ratio(_all(limit, "cpu_ms"), _all(runs, "cpu_ms"), 0.5)),
         "beyond_decode_and_inference_ms": round(quantile(_beyond(runs, limit), 0.5), 3),
         "beyond_limit_ms": round(quantile(_beyond_limit(runs, limit), 0.5), 3),
     }
