@@ -69,8 +69,8 @@ class Worker:
         silence()
         scrub()
         open_log()
-        self._gate.load()
-        self._access.load()
+        self._gate.load(reach=False)  # that there is a Redis was found out before; if it is gone now, it may come back
+        self._access.load(reach=False)
         self._catalogue.load()
         self._trail.load()
         self._telemetry.start()

@@ -53,13 +53,14 @@ class Gateway:
     """Finds objects on pictures without keeping them."""
 
     def __init__(self) -> None:
-        from serving.resilience.supervisor import give_up
+        from serving.resilience.supervisor import can_serve, give_up
 
         try:
             worker().load()
         except ConfigError as error:
             give_up(error)  # a worker that fails would be started again for ever
             raise
+        can_serve()
 
     @bentoml.on_deployment  # type: ignore[untyped-decorator]
     @staticmethod

@@ -36,10 +36,11 @@ class Access:
         self.rates = RateLimits(settings.rates, now)
         self._loaded = False
 
-    def load(self) -> None:
-        """Read keys and secrets, and reach the store of the rate limits. Raises ConfigError. Until then nobody may ask."""
+    def load(self, *, reach: bool = True) -> None:
+        """Read keys and secrets, and reach the store of the rate limits, unless it may be gone now. Raises ConfigError.
+        Until then nobody may ask."""
         self._credentials.load()
-        self.rates.load()
+        self.rates.load(reach=reach)
         self._loaded = True
 
     def caller(self, path: str, headers: Headers) -> Caller | None:

@@ -37,11 +37,12 @@ class Gate:
             OhttpOpener(lambda: gateway_keys(self._store.in_use()), chunked=self.settings.chunked),
         )
 
-    def load(self) -> None:
-        """Make the keys that are missing, read them, open the replay store. Raises ConfigError."""
+    def load(self, *, reach: bool = True) -> None:
+        """Make the keys that are missing, read them, open the replay store. reach: whether one that is elsewhere has to be
+        there now. Raises ConfigError."""
         self._store.ensure((*self.settings.kinds, *self.settings.aws.kinds))
         self._store.in_use()
-        self._replay = open_store(self.settings.replay, self.now)
+        self._replay = open_store(self.settings.replay, self.now, reach=reach)
         if self.settings.aws.kinds or self.settings.aws.kms_keys:
             self._take_aws_messages(self.settings.aws)
 

@@ -66,14 +66,15 @@ class RateLimits:
         self._breaker = dependency_breaker("store of the rate limits")
         self._salt = b""
 
-    def load(self) -> None:
-        """Reach the store. Raises ConfigError when it cannot be reached, or the salt cannot be read or made."""
+    def load(self, *, reach: bool = True) -> None:
+        """Open the store. reach: whether a Redis has to be there now. Raises ConfigError when it cannot be reached, or the salt
+        cannot be read or made."""
         if not self._quotas:
             return
         if self._settings.store == "memory":
             self._salt, self._storage = secrets.token_bytes(_SALT_BYTES), Counters(self._now)
         else:
-            self._salt, self._storage = _kept_salt(self._settings.salt), _redis(self._settings.store)
+            self._salt, self._storage = _kept_salt(self._settings.salt), _redis(self._settings.store, reach)
 
     async def count(self, policy: str, identity: str) -> Standing | None:
         """Count one more request of `identity` against `policy`: key, address or relay. None where there is no limit.
@@ -143,7 +144,7 @@ def address_of(client: tuple[str, int] | None) -> str:
     return str(address)
 
 
-def _redis(url: str) -> RedisStorage:
+def _redis(url: str, reach: bool) -> RedisStorage:
     import redis
     from redis.asyncio.retry import Retry
     from redis.backoff import FullJitterBackoff
@@ -153,7 +154,8 @@ def _redis(url: str) -> RedisStorage:
     once_more: Any = Retry(FullJitterBackoff(cap=0.2, base=0.05), 1)
     try:
         with redis.Redis.from_url(url, **waits) as probe:
-            probe.ping()
+            if reach:
+                probe.ping()
         return RedisStorage(
             _REDIS + url.replace("unix://", "redis+unix://"),
             wrap_exceptions=True,

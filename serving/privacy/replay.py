@@ -126,10 +126,12 @@ class SqliteReplay:
 class RedisReplay:
     """In a Redis that the workers of several machines share. One that is gone is asked now and then only.
 
-    breaker: tells when. Raises ConfigError when it cannot be reached.
+    breaker: tells when. reach: whether it has to be there now. Raises ConfigError when it cannot be reached.
     """
 
-    def __init__(self, url: str, now: Callable[[], float], breaker: Breaker | None = None) -> None:
+    def __init__(
+        self, url: str, now: Callable[[], float], breaker: Breaker | None = None, *, reach: bool = True
+    ) -> None:
         import redis
         from redis.backoff import NoBackoff
         from redis.retry import Retry
@@ -142,7 +144,8 @@ class RedisReplay:
         try:
             # The library's own second tries would not tell that a first one may have been carried out.
             self._redis: Any = redis.Redis.from_url(url, **waits, retry=Retry(NoBackoff(), 0))
-            self._redis.ping()
+            if reach:
+                self._redis.ping()
         except (redis.RedisError, ValueError) as error:
             raise ConfigError(f"The replay store in Redis cannot be reached ({type(error).__name__}).") from None
 
@@ -221,14 +224,16 @@ def _alone(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def open_store(where: str, now: Callable[[], float], monotonic: Callable[[], float] = time.monotonic) -> ReplayStore:
+def open_store(
+    where: str, now: Callable[[], float], monotonic: Callable[[], float] = time.monotonic, *, reach: bool = True
+) -> ReplayStore:
     """The store that a setting names: `memory`, `redis://...` (or rediss, unix), or the path of an SQLite file. now: seconds
-    since the epoch. monotonic: seconds that pass.
+    since the epoch. monotonic: seconds that pass. reach: whether a Redis has to be there now.
 
     Raises ConfigError when it cannot be used.
     """
     if where == "memory":
         return MemoryReplay(now, monotonic)
     if where.startswith(("redis://", "rediss://", "unix://")):
-        return RedisReplay(where, now)
+        return RedisReplay(where, now, reach=reach)
     return SqliteReplay(Path(where), now, monotonic)

@@ -1,5 +1,5 @@
 """BentoML's supervisor, made to let go of the network first, to look after its workers every second, and to end with them
-when they say that there is no use.
+when none of them can serve.
 
 It holds the listening socket open until its workers have ended, so that the kernel goes on making connections that nobody will
 ever serve: closed first, it is gone as soon as the workers have closed theirs, which they do at once, and clients learn it and
@@ -19,7 +19,7 @@ from serving.privacy import logs
 log = logs.logger()
 _CHECK_S = 1.0
 _SUPERVISOR = "_GATEWAY_SUPERVISOR"
-"""In the environment of workers: the process that expects to hear of it when they give up."""
+"""In the environment of workers: the process that expects to hear whether they can serve."""
 
 
 def adapt_supervisor() -> None:
@@ -28,13 +28,16 @@ def adapt_supervisor() -> None:
 
     make, begin, stop_workers = Arbiter.__init__, Arbiter.start, Arbiter.stop
     given_up: list[int] = []
+    served: list[int] = []
 
     def end(*_: object) -> None:
-        given_up.append(1)
-        os.kill(os.getpid(), signal.SIGTERM)
+        if not served:  # later a worker may fail for what passes, such as a full disk, while others serve
+            given_up.append(1)
+            os.kill(os.getpid(), signal.SIGTERM)
 
     def start(arbiter: Any, *args: Any, **kwargs: Any) -> Any:
         signal.signal(signal.SIGUSR1, end)
+        signal.signal(signal.SIGUSR2, lambda *_: served.append(1))
         result = begin(arbiter, *args, **kwargs)
         if given_up:
             sys.exit(1)
@@ -52,7 +55,17 @@ def adapt_supervisor() -> None:
 
 
 def give_up(error: Exception) -> None:
-    """In a worker that cannot serve: let the supervisor end the service with status 1, rather than start another worker."""
+    """In a worker that cannot serve: let the supervisor end the service with status 1, rather than start another worker, if
+    none ever could."""
     log.error("service_given_up", error=error)
+    _tell(signal.SIGUSR1)
+
+
+def can_serve() -> None:
+    """In a worker: from now on the service goes on, whatever becomes of one of its workers."""
+    _tell(signal.SIGUSR2)
+
+
+def _tell(what: signal.Signals) -> None:
     if os.environ.get(_SUPERVISOR) == str(os.getppid()):
-        os.kill(os.getppid(), signal.SIGUSR1)
+        os.kill(os.getppid(), what)

@@ -32,11 +32,3 @@ def test_every_request_is_answered_rightly_or_not_at_all(project, tmp_path):
     assert set(load.answered) <= recorded(audit)
     report = verify(audit, read_public_key(project / ".safelight" / "audit.pub"))
     assert report.faults == [] and len(report.notes) == 2, report  # the killed workers' files have no end
-
-
-def test_the_only_worker_comes_back(project, tmp_path):
-    with running(project, tmp_path / "home", **UNLIMITED) as service, Load(service, threads=2) as load:
-        load.more(10)
-        kill(workers(service)[0])
-        load.more(10)
-    assert load.wrong == []

@@ -107,4 +107,5 @@ def one_that_hangs_is_given_up(service: Service) -> None:
     assert LIMIT_S <= time.perf_counter() - begun < LIMIT_S + 5
     assert answered(service, PICTURE, model="tree-crowns") == ("hangs", {})  # the run was ended, and holds nothing
     late = ask(service, MARKED, model="tree-crowns", timeout_ms="1")
-    assert_problem(late, 504, "deadline-exceeded")
+    begun = late.json()["type"].endswith("#deadline-exceeded")  # or it was over before a thread was free
+    assert_problem(late, 504 if begun else 503, "deadline-exceeded" if begun else "overloaded")

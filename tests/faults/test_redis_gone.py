@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from safelight.client import ApiError, Client
-from tests.faults.load import PICTURES, Load, assert_problem, until, workers
+from tests.faults.load import PICTURES, Load, assert_problem, kill, until, workers
 from tests.serving.real import running
 
 pytestmark = pytest.mark.redis
@@ -36,7 +36,14 @@ def test_without_redis_all_are_refused_at_once_and_with_it_all_is_well(project, 
                 assert httpx.get(f"{service.url}/livez").status_code == 200
                 mend_it()
                 load.more(30)
-        assert load.wrong == [] and load.lost == 0 and workers(service) == before
+            assert load.wrong == [] and load.lost == 0 and workers(service) == before
+            mortal_redis.stop()
+            kill(before[0])  # the one that takes its place finds no Redis
+            until(lambda: workers(service) != before)
+            time.sleep(5)
+            mortal_redis.start()
+            load.more(30)
+        assert load.wrong == []
         assert load.refused.keys() <= {(503, "replay-store-down"), (503, "access-undecided")} and load.refused
 
 
