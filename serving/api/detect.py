@@ -14,7 +14,6 @@ from safelight.drawing import draw
 from safelight.images import ImageLimits, encode_png
 from serving.api.options import DetectOptions
 from serving.detector.picture import Picture
-from serving.detector.predictor import Note
 from serving.detector.wire import answer_json
 from serving.models.catalogue import Catalogue
 from serving.models.served import Served
@@ -61,7 +60,7 @@ class DetectRoute:
         async with self._intake.taking(request) as upload:
             arrived = self._clock()
             picture = Picture(upload.data, upload.media_type, self._limits, self._clock)
-            looked = await pool.look(lambda served, note: _look(picture, options, served, note), record.spent, deadline)
+            looked = await pool.look(lambda served, record: _look(picture, options, served, record), record, deadline)
             (_, served), *_ = looked.by
             record.answered_by(served.manifest.name, served.digest)
             record.fallback_from = tuple(name for name, _ in looked.passed_over)
@@ -73,11 +72,11 @@ class DetectRoute:
         return Response(answer, media_type="application/json")
 
 
-def _look(picture: Picture, options: DetectOptions, served: Served, note: Note) -> Detections:
+def _look(picture: Picture, options: DetectOptions, served: Served, record: Record) -> Detections:
     """What one version of a model finds, in pixels of the whole picture. Raises InvalidOption for a class it does not know."""
     class_ids = options.class_ids(served.manifest.labels)
-    image, size = picture.decoded(served.least_side, note)
-    return served.predictor.predict(image, options.threshold, class_ids, note).resized(size)
+    image, size = picture.decoded(served.least_side, record)
+    return served.predictor.predict(image, options.threshold, class_ids, record).resized(size)
 
 
 def _drawn(picture: Picture, found: Detections, served: Served) -> bytes:

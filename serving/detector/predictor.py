@@ -16,11 +16,9 @@ from safelight.detections import Detections
 from safelight.postprocess import Output, Thresholds, assemble
 from safelight.preprocess import Preprocess, View, render_view, to_tensor
 from serving.models.batching import Ran
-from serving.privacy.record import Stage
+from serving.privacy.record import Record
 
 Pixels = NDArray[np.uint8]
-Note = Callable[[Stage, float, float], None]
-"""Told of each stage: (stage, begun, ended)."""
 
 
 @dataclass(frozen=True)
@@ -41,17 +39,17 @@ class Predictor:
         image: Pixels,
         threshold: float | None = None,
         class_ids: Sequence[int] | None = None,
-        note: Note = lambda stage, begun, ended: None,
+        record: Record | None = None,
     ) -> Detections:
         """What is on `(H, W, 3)` uint8 RGB, strongest first, boxes in the picture's pixels.
 
         threshold: the least score of every class, by default the one chosen for each on validation data; never below
-        `thresholds.floor`. class_ids: the classes to keep, None for all. note: told where the time goes. Blocks until the
-        network has run.
+        `thresholds.floor`. class_ids: the classes to keep, None for all. record: of the request: where the time
+        goes, and the size of the batch. Blocks until the network has run.
         """
         least = self.thresholds.scores(self.labels) if threshold is None else threshold
         size = (image.shape[1], image.shape[0])
-        looking = _Looking(self, image, note)
+        looking = _Looking(self, image, record or Record())
         found = assemble(looking.outputs(), size, self.preprocess, self.thresholds, floor=float(np.min(least)))
         found = found.above(least)
         looking.ended()
@@ -65,8 +63,8 @@ class Predictor:
 class _Looking:
     """One picture on its way through the network. first: the first view, as the network got it but for its scale."""
 
-    def __init__(self, by: Predictor, image: Pixels, note: Note) -> None:
-        self._by, self._image, self._note = by, image, note
+    def __init__(self, by: Predictor, image: Pixels, record: Record) -> None:
+        self._by, self._image, self._record = by, image, record
         self._since = by.clock()
         self.first: Pixels | None = None
 
@@ -80,16 +78,17 @@ class _Looking:
             batch = self._inputs(part)
             ready = self._by.clock()
             ran = self._by.run(batch)
-            self._note("preprocess", self._since, ready)
-            self._note("wait", ready, ran.begun)
-            self._note("infer", ran.begun, ran.ended)
+            self._record.batch_size = ran.size
+            self._record.spent("preprocess", self._since, ready)
+            self._record.spent("wait", ready, ran.begun)
+            self._record.spent("infer", ran.begun, ran.ended)
             self._since = ran.ended
             yield part, ran.boxes, ran.scores
 
     def ended(self) -> None:
         """Postprocessing has, for now."""
         now = self._by.clock()
-        self._note("postprocess", self._since, now)
+        self._record.spent("postprocess", self._since, now)
         self._since = now
 
     def _inputs(self, views: Sequence[View]) -> NDArray[np.float32]:

@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from safelight.detections import Detections
 from safelight.errors import LabelsDiffer, ModelUnavailable, Overloaded, SafelightError
 from safelight.fusion import agreement, fuse
-from serving.detector.predictor import Note
 from serving.models.member import Member, Unanswered
 from serving.models.observer import Failure, Observer
 from serving.models.served import Served
-from serving.privacy.record import Stage
+from serving.privacy.record import Record
 from serving.resilience.deadline import Deadline
 
-Work = Callable[[Served, Note], Detections]
+Work = Callable[[Served, Record], Detections]
 """Looks at one picture with a version of a model, and tells where its time goes."""
 _SHADOWS = 2  # pictures that a challenger may be looking at beside those that are answered
 
@@ -86,14 +85,14 @@ class Pool:
         for member in self.everyone:
             member.refresh(lambda served, member=member: self._accept(member, served), retry=retry)  # type: ignore[misc]
 
-    async def look(self, work: Work, note: Note, deadline: Deadline) -> Looked:
-        """What the models find, `work` being called with the version that looks. note: told where the time goes.
+    async def look(self, work: Work, record: Record, deadline: Deadline) -> Looked:
+        """What the models find, `work` being called with the version that looks. record: of the request, where that is noted.
 
         Raises ModelUnavailable, Overloaded or DeadlineExceeded when nobody answers, and whatever `work` raises of the picture.
         """
         if self.fused:
-            return await self._all(work, note, deadline)
-        looked = await self._first(work, note, deadline)
+            return await self._all(work, record, deadline)
+        looked = await self._first(work, record, deadline)
         if looked.by[0][0] != getattr(self.challenger, "name", None):
             self._begin_shadow(work, deadline, looked.found)
         return looked
@@ -109,14 +108,14 @@ class Pool:
         if any(other.manifest.labels != served.manifest.labels for other in others):
             raise LabelsDiffer(f"Expected the labels of the other models of the route {self.name}.")
 
-    async def _first(self, work: Work, note: Note, deadline: Deadline) -> Looked:
+    async def _first(self, work: Work, record: Record, deadline: Deadline) -> Looked:
         passed_over: list[tuple[str, Failure]] = []
         retry_after_s: list[int] = []
         order = self._order()
         for member in order:
             within_s = deadline.left_s() / (1 if member is order[-1] else 2)  # the next one needs time, too
             try:
-                served, found = await member.look(lambda served: work(served, note), within_s)
+                served, found = await member.look(lambda served: work(served, record), within_s)
             except Unanswered as error:
                 passed_over.append((member.name, error.reason))
                 self._observer.fell_back(self.name, member.name, error.reason)
@@ -125,9 +124,9 @@ class Pool:
             return Looked(found, ((member.name, served),), tuple(passed_over))
         raise _nobody(self.name, [reason for _, reason in passed_over], deadline, retry_after_s)
 
-    async def _all(self, work: Work, note: Note, deadline: Deadline) -> Looked:
+    async def _all(self, work: Work, record: Record, deadline: Deadline) -> Looked:
         within_s = deadline.left_s()
-        looks = [member.look(lambda served: work(served, note), within_s) for member in self.members]
+        looks = [member.look(lambda served: work(served, record), within_s) for member in self.members]
         answers = await asyncio.gather(*looks, return_exceptions=True)
         found: list[tuple[Member, Served, Detections]] = []
         passed_over: list[tuple[str, Failure]] = []
@@ -162,13 +161,10 @@ class Pool:
 
     async def _look_in_secret(self, challenger: Member, work: Work, deadline: Deadline, found: Detections) -> None:
         try:
-            _, other = await challenger.look(lambda served: work(served, _silent), deadline.left_s())
+            _, other = await challenger.look(lambda served: work(served, Record()), deadline.left_s())
         except (Unanswered, SafelightError):  # its breaker and the figures know
             return
         self._observer.compared(self.name, challenger.name, agreement(found, other))
-
-
-def _silent(stage: Stage, begun: float, ended: float) -> None: ...
 
 
 def _nobody(route: str, reasons: Sequence[Failure], deadline: Deadline, retry_after_s: Sequence[int]) -> Exception:

@@ -12,6 +12,7 @@ import pytest
 
 from safelight.errors import CorruptImage, DeadlineExceeded, ModelUnavailable, Overloaded
 from serving.models.pool import Pool
+from serving.privacy.record import Record
 from serving.resilience.deadline import Deadline
 from tests.serving.models.conftest import Version, found
 
@@ -43,7 +44,7 @@ def make_pool(make_member, notes):
     return make
 
 
-def by_version(answers, served, note):
+def by_version(answers, served, record):
     """Work that answers, or fails, as `answers` says for the version that looks."""
     answer = answers[served.manifest.version]
     if isinstance(answer, Exception):
@@ -53,7 +54,7 @@ def by_version(answers, served, note):
 
 def ask(pool, answers, clock, seconds=5.0):
     async def main():
-        looked = await pool.look(partial(by_version, answers), lambda *stage: None, Deadline(clock(), seconds, clock))
+        looked = await pool.look(partial(by_version, answers), Record(), Deadline(clock(), seconds, clock))
         await asyncio.gather(*pool._shadows)
         return looked
 
@@ -141,7 +142,7 @@ def test_when_all_are_busy_it_is_said_when_to_come_back(make_pool, clock):
     async def main():
         work = partial(by_version, {"v1": partial(gate.wait, 10)})
         looks = [
-            asyncio.create_task(pool.look(work, lambda *stage: None, Deadline(clock(), 5, clock))) for _ in range(5)
+            asyncio.create_task(pool.look(work, Record(), Deadline(clock(), 5, clock))) for _ in range(5)
         ]
         done, waiting = await asyncio.wait(looks, return_when=asyncio.FIRST_COMPLETED)
         gate.set()
@@ -207,7 +208,7 @@ def test_nobody_waits_for_a_challenger(make_pool, clock, notes):
     async def main():
         work = partial(by_version, {"v1": found(BOX), "v9": slow})
         for _ in range(10):
-            await pool.look(work, lambda *stage: None, Deadline(clock(), 5, clock))
+            await pool.look(work, Record(), Deadline(clock(), 5, clock))
         assert len(pool._shadows) == 2
         gate.set()
         await asyncio.gather(*pool._shadows)
