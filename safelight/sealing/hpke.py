@@ -11,7 +11,7 @@ import hashlib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
@@ -63,7 +63,10 @@ class Kem(Protocol):
         Raises SealBroken when the key is none.
         """
 
-    def decapsulate(self, enc: bytes, seed: bytes) -> bytes:
+    def private(self, seed: bytes) -> Any:
+        """The private key of a seed, ready for `decapsulate`: making it ready takes as long as using it."""
+
+    def decapsulate(self, enc: bytes, private: Any) -> bytes:
         """The shared secret. Raises SealBroken."""
 
 
@@ -81,9 +84,13 @@ class DhkemX25519:
         enc = private.public_key().public_bytes_raw()
         return self._secret(_exchange(private, public_key), enc + public_key), enc
 
-    def decapsulate(self, enc: bytes, seed: bytes) -> bytes:
-        private = X25519PrivateKey.from_private_bytes(seed)
-        return self._secret(_exchange(private, enc), enc + private.public_key().public_bytes_raw())
+    def private(self, seed: bytes) -> tuple[X25519PrivateKey, bytes]:
+        key = X25519PrivateKey.from_private_bytes(seed)
+        return key, key.public_key().public_bytes_raw()
+
+    def decapsulate(self, enc: bytes, private: tuple[X25519PrivateKey, bytes]) -> bytes:
+        key, public = private
+        return self._secret(_exchange(key, enc), enc + public)
 
     def _secret(self, dh: bytes, context: bytes) -> bytes:
         suite = b"KEM" + self.id.to_bytes(2, "big")
@@ -99,8 +106,8 @@ class MlKem768X25519:
     enc_size = _MLKEM_CIPHERTEXT + _X25519
 
     def public_key(self, seed: bytes) -> bytes:
-        lattice, curve = self._private(seed)
-        return lattice.public_key().public_bytes_raw() + curve.public_key().public_bytes_raw()
+        lattice, _, public = self.private(seed)
+        return lattice.public_key().public_bytes_raw() + public
 
     def encapsulate(self, public_key: bytes, ephemeral: bytes | None = None) -> tuple[bytes, bytes]:
         if ephemeral is not None:
@@ -115,18 +122,19 @@ class MlKem768X25519:
         secret = self._combine(lattice_secret, _exchange(private, curve_key), share, curve_key)
         return secret, ciphertext + share
 
-    def decapsulate(self, enc: bytes, seed: bytes) -> bytes:
-        lattice, curve = self._private(seed)
+    def private(self, seed: bytes) -> tuple[MLKEM768PrivateKey, X25519PrivateKey, bytes]:
+        expanded = hashlib.shake_256(seed).digest(96)
+        curve = X25519PrivateKey.from_private_bytes(expanded[64:])
+        return MLKEM768PrivateKey.from_seed_bytes(expanded[:64]), curve, curve.public_key().public_bytes_raw()
+
+    def decapsulate(self, enc: bytes, private: tuple[MLKEM768PrivateKey, X25519PrivateKey, bytes]) -> bytes:
+        lattice, curve, public = private
         ciphertext, share = enc[:_MLKEM_CIPHERTEXT], enc[_MLKEM_CIPHERTEXT:]
         try:
             lattice_secret = lattice.decapsulate(ciphertext)
         except ValueError:
             raise SealBroken() from None
-        return self._combine(lattice_secret, _exchange(curve, share), share, curve.public_key().public_bytes_raw())
-
-    def _private(self, seed: bytes) -> tuple[MLKEM768PrivateKey, X25519PrivateKey]:
-        expanded = hashlib.shake_256(seed).digest(96)
-        return MLKEM768PrivateKey.from_seed_bytes(expanded[:64]), X25519PrivateKey.from_private_bytes(expanded[64:])
+        return self._combine(lattice_secret, _exchange(curve, share), share, public)
 
     def _combine(self, lattice: bytes, curve: bytes, share: bytes, public: bytes) -> bytes:
         return hashlib.sha3_256(lattice + curve + share + public + rb"\.//^" + b"\\").digest()
@@ -215,9 +223,9 @@ def sender(suite: Suite, public_key: bytes, info: bytes, ephemeral: bytes | None
     return enc, Context(suite, secret, info)
 
 
-def recipient(suite: Suite, enc: bytes, seed: bytes, info: bytes) -> Context:
-    """The context for opening what was sealed to the private key of `seed`. Raises SealBroken."""
-    return Context(suite, suite.kem.decapsulate(enc, seed), info)
+def recipient(suite: Suite, enc: bytes, private: Any, info: bytes) -> Context:
+    """The context for opening what was sealed to a private key (`Kem.private`). Raises SealBroken."""
+    return Context(suite, suite.kem.decapsulate(enc, private), info)
 
 
 def extract(salt: bytes, key_material: bytes) -> bytes:

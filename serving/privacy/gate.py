@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from safelight.errors import ConfigError, UnknownKey
 from safelight.sealing.keys import gateway_keys
 from safelight.sealing.keystore import KEM_IDS, Key, KeyStore
-from safelight.sealing.ohttp.config import encode_keys
+from safelight.sealing.ohttp.config import GatewayKey, encode_keys
 from safelight.sealing.ohttp.gateway import OhttpOpener
 from safelight.sealing.protocol import Opener
 from serving.privacy.kms import KmsWatch
@@ -33,8 +33,10 @@ class Gate:
         self._retired: frozenset[str] = frozenset()
         self._retired_at = 0.0
         self._elsewhere: frozenset[str] = frozenset()
+        self._ready_for: tuple[Key, ...] = ()
+        self._ready: Sequence[GatewayKey] = ()
         self.openers: Sequence[Opener] = (
-            OhttpOpener(lambda: gateway_keys(self._store.in_use()), chunked=self.settings.chunked),
+            OhttpOpener(self._gateway_keys, chunked=self.settings.chunked),
         )
 
     def load(self, *, reach: bool = True) -> None:
@@ -93,6 +95,13 @@ class Gate:
         if self._replay is None or self._retired or self._keys_in_use(key_id) != self._in_use:
             return None
         return self._replay.reserve_at_once(key_id, token, until)
+
+    def _gateway_keys(self) -> Sequence[GatewayKey]:
+        """Those of Oblivious HTTP that are in use, made ready once for as long as they are."""
+        keys = self._store.in_use()
+        if keys != self._ready_for:
+            self._ready_for, self._ready = keys, gateway_keys(keys)
+        return self._ready
 
     def _keys_in_use(self, key_id: str) -> frozenset[str]:
         """The names of all of them. Raises UnknownKey when this one is not among them."""

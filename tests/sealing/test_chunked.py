@@ -102,7 +102,7 @@ def test_the_request_opens(step):
 
 def test_the_response():
     suite = hpke.Suite(hpke.X25519, 1, hpke.AES_128_GCM)
-    context = hpke.recipient(suite, DRAFT["enc"], DRAFT["secret_key"], DRAFT["info"])
+    context = hpke.recipient(suite, DRAFT["enc"], suite.kem.private(DRAFT["secret_key"]), DRAFT["info"])
     assert context.export(b"message/bhttp chunked response", nonce_size(suite)) == DRAFT["exported_secret"]
     nonce = DRAFT["encapsulated_response"][: nonce_size(suite)]
     assert DRAFT["enc"] + nonce == DRAFT["salt"]

@@ -47,8 +47,8 @@ def test_rfc_9180_sealing(vector):
 def test_published_messages_open(vector):
     suite, seed = suite_of(vector), unhex(vector["skRm"])
     assert suite.kem.public_key(seed).hex() == vector["pkRm"]
-    assert suite.kem.decapsulate(unhex(vector["enc"]), seed).hex() == vector["shared_secret"]
-    context = hpke.recipient(suite, unhex(vector["enc"]), seed, unhex(vector["info"]))
+    assert suite.kem.decapsulate(unhex(vector["enc"]), suite.kem.private(seed)).hex() == vector["shared_secret"]
+    context = hpke.recipient(suite, unhex(vector["enc"]), suite.kem.private(seed), unhex(vector["info"]))
     for message in vector["encryptions"]:
         assert context.messages.open(unhex(message["ct"]), unhex(message["aad"])).hex() == message["pt"]
     check_exports(context, vector)
@@ -93,7 +93,7 @@ def test_both_ways_with_the_hpke_of_cryptography(kem_id, aead_id):
 
     sealed = other.encrypt(b"to us", private.public_key(), INFO)
     enc, rest = sealed[: suite.kem.enc_size], sealed[suite.kem.enc_size :]
-    assert hpke.recipient(suite, enc, seed, INFO).messages.open(rest) == b"to us"
+    assert hpke.recipient(suite, enc, suite.kem.private(seed), INFO).messages.open(rest) == b"to us"
 
 
 @pytest.mark.parametrize("aead_id", AEADS)
@@ -112,7 +112,7 @@ def test_both_ways_with_pyhpke_in_order_and_with_exports(aead_id):
     assert peer.export(b"context", 57) == ours.export(b"context", 57)
 
     enc, peer = other.create_sender_context(public_key, INFO)
-    ours = hpke.recipient(suite, enc, seed, INFO)
+    ours = hpke.recipient(suite, enc, suite.kem.private(seed), INFO)
     for number in range(3):
         assert ours.messages.open(peer.seal(str(number).encode(), aad=b"x"), b"x") == str(number).encode()
     assert peer.export(b"", 16) == ours.export(b"", 16)
@@ -128,13 +128,13 @@ def test_what_was_changed_moved_or_meant_for_others_does_not_open(suite):
     first, second = context.messages.seal(b"first"), context.messages.seal(b"second", b"aad")
     for wrong in (first[:-1], first + b"\0", first[:15], b"", bytes([first[0] ^ 1]) + first[1:], second):
         with pytest.raises(SealBroken):
-            hpke.recipient(suite, enc, seed, INFO).messages.open(wrong)
+            hpke.recipient(suite, enc, suite.kem.private(seed), INFO).messages.open(wrong)
     with pytest.raises(SealBroken):
-        hpke.recipient(suite, enc, seed, INFO).messages.open(first, b"aad")
+        hpke.recipient(suite, enc, suite.kem.private(seed), INFO).messages.open(first, b"aad")
     with pytest.raises(SealBroken):
-        hpke.recipient(suite, enc, seed, b"").messages.open(first)
+        hpke.recipient(suite, enc, suite.kem.private(seed), b"").messages.open(first)
     with pytest.raises(SealBroken):
-        hpke.recipient(suite, enc, os.urandom(32), INFO).messages.open(first)
+        hpke.recipient(suite, enc, suite.kem.private(os.urandom(32)), INFO).messages.open(first)
 
 
 @pytest.mark.parametrize("suite", SUITES, ids=lambda suite: hex(suite.kem_id))
@@ -149,7 +149,7 @@ def test_every_bit_of_enc_counts(suite):
         other = bytearray(enc)
         other[bit // 8] ^= 1 << bit % 8
         with pytest.raises(SealBroken):
-            hpke.recipient(suite, bytes(other), seed, INFO).messages.open(sealed)
+            hpke.recipient(suite, bytes(other), suite.kem.private(seed), INFO).messages.open(sealed)
 
 
 SMALL_ORDER = [
@@ -166,7 +166,7 @@ def test_points_of_small_order_are_none(point):
     for suite in SUITES:
         fill = bytes(suite.kem.enc_size - 32)
         with pytest.raises(SealBroken):
-            hpke.recipient(suite, fill + point, os.urandom(32), INFO)
+            hpke.recipient(suite, fill + point, suite.kem.private(os.urandom(32)), INFO)
     with pytest.raises(SealBroken):
         hpke.sender(SUITES[0], point, INFO)
 
@@ -177,7 +177,7 @@ def test_keys_of_another_size_are_none(suite, off):
     with pytest.raises(SealBroken):
         hpke.sender(suite, os.urandom(suite.kem.public_size + off), INFO)
     with pytest.raises(SealBroken):
-        hpke.recipient(suite, os.urandom(suite.kem.enc_size + off), os.urandom(32), INFO)
+        hpke.recipient(suite, os.urandom(suite.kem.enc_size + off), suite.kem.private(os.urandom(32)), INFO)
 
 
 @pytest.mark.parametrize(

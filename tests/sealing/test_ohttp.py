@@ -101,7 +101,7 @@ def test_the_request_opens():
 
 def test_the_response():
     suite = hpke.Suite(hpke.X25519, 1, hpke.AES_128_GCM)
-    context = hpke.recipient(suite, RFC["enc"], RFC["secret_key"], RFC["info"])
+    context = hpke.recipient(suite, RFC["enc"], suite.kem.private(RFC["secret_key"]), RFC["info"])
     assert context.export(b"message/bhttp response", nonce_size(suite)) == RFC["exported_secret"]
     nonce = RFC["encapsulated_response"][: nonce_size(suite)]
     assert RFC["enc"] + nonce == RFC["salt"]

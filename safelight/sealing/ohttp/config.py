@@ -5,7 +5,9 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from hashlib import sha256
+from typing import Any
 
 from safelight.errors import SealBroken
 from safelight.sealing import hpke
@@ -40,6 +42,11 @@ class GatewayKey:
     name: str
     config: KeyConfig
     seed: bytes = field(repr=False)
+
+    @cached_property
+    def private(self) -> Any:
+        """What `hpke.recipient` takes."""
+        return hpke.KEMS[self.config.kem_id].private(self.seed)
 
 
 def encode_keys(configs: Sequence[KeyConfig]) -> bytes:

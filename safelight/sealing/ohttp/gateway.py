@@ -82,7 +82,7 @@ class _Opening:
         if (key := next(keys, None)) is None:
             raise UnknownKey()
         self._key, self._enc = key, head[7:begins]
-        self._context = hpke.recipient(suite, self._enc, key.seed, self._kind.info(head[:7]))
+        self._context = hpke.recipient(suite, self._enc, key.private, self._kind.info(head[:7]))
         self._rest = reader(self._kind, self._context.messages.open)
         self._head = None
         self._rest.feed(head[begins:])
