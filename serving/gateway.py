@@ -11,6 +11,7 @@ import time
 
 from starlette.types import ASGIApp
 
+from serving.allocator import keep_freed_memory
 from serving.api.app import create_app
 from serving.api.readiness import Readiness
 from serving.front import Front
@@ -69,6 +70,7 @@ class Worker:
         silence()
         scrub()
         open_log()
+        keep_freed_memory()
         self._gate.load(reach=False)  # that there is a Redis was found out before; if it is gone now, it may come back
         self._access.load(reach=False)
         self._catalogue.load()
