@@ -37,10 +37,6 @@ class Catalogue:
         self._watcher = threading.Thread(target=self._watch, name="safelight-watch", daemon=True)
         self._watcher.start()
 
-    def ready(self) -> bool:
-        """Whether requests that name no route can be answered."""
-        return self.pools[self.default].ready
-
     def pool(self, name: str | None) -> Pool:
         """The pool of a route, of the default one for None. Raises UnknownModel."""
         pool = self.pools.get(self.default if name is None else name)

@@ -28,11 +28,6 @@ class Served:
     least_side: int | None = None
     variants: Mapping[VariantName, VariantState] = field(default_factory=dict)
 
-    @property
-    def stuck(self) -> bool:
-        """Whether every thread is at work on something; asked when nothing should be under way."""
-        return not self.workers.idle
-
     def with_fresh_threads(self) -> Served:
         """The same network, beside threads that do not come back from it."""
         return replace(self, predictor=self.renew(), workers=self.workers.fresh())
