@@ -35,7 +35,7 @@ class Ran:
 
 class Batcher:
     """run: the network, never called by two threads at a time. max_batch: inputs in one call. clock: seconds. ran: told of
-    each call (inputs, seconds). queued: told how many inputs wait."""
+    each call (inputs, seconds)."""
 
     def __init__(
         self,
@@ -44,10 +44,9 @@ class Batcher:
         max_batch: int,
         clock: Callable[[], float],
         ran: Callable[[int, float], None] = lambda size, seconds: None,
-        queued: Callable[[int], None] = lambda waiting: None,
     ) -> None:
         self._run, self._max_batch, self._clock = run, max_batch, clock
-        self._ran, self._queued = ran, queued
+        self._ran = ran
         self._lock = threading.Lock()
         self._busy = False
         self._waiting: deque[_Job] = deque()
@@ -61,7 +60,6 @@ class Batcher:
             if not leads:
                 self._waiting.append(job)
         if not leads:
-            self._queued(len(self._waiting))
             job.turn.acquire()
         if job.answer is None and job.error is None:
             self._lead(job)
@@ -90,8 +88,6 @@ class Batcher:
             while self._waiting and size + len(self._waiting[0].inputs) <= self._max_batch:
                 company.append(self._waiting.popleft())
                 size += len(company[-1].inputs)
-        if company:
-            self._queued(len(self._waiting))
         return company
 
     def _answer(self, jobs: list[_Job]) -> None:

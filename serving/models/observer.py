@@ -23,7 +23,7 @@ class Observer(Protocol):
         """The network ran once, on `size` inputs."""
 
     def queued(self, route: str, member: str, waiting: int) -> None:
-        """How many inputs wait for the network now."""
+        """How many pictures wait for a thread of the model now."""
 
     def breaker(self, route: str, member: str, state: BreakerState) -> None:
         """The breaker of a model is in this state from now on."""

@@ -77,7 +77,7 @@ class Shelf:
             bundle.digest,
             renew,
             renew(),
-            Workers(limits.pictures, limits.queue, self.clock),
+            Workers(limits.pictures, limits.queue, self.clock, partial(self.observer.queued, self.route, self.name)),
             network.terminate,
             next((variant.least_side for variant in used.values() if variant.least_side is not None), None),
             states(manifest, runtime),
@@ -90,7 +90,6 @@ class Shelf:
             max_batch=max_batch,
             clock=self.clock,
             ran=partial(self.observer.ran, *where),
-            queued=partial(self.observer.queued, *where),
         )
         seen = partial(self.observer.seen, *where)
         return Predictor(

@@ -29,13 +29,21 @@ class TooSlow(Exception):
 
 
 class Workers:
-    """threads: how many pieces are worked on at a time. waiting: how many more may wait. clock: monotonic seconds.
+    """threads: how many pieces are worked on at a time. waiting: how many more may wait. clock: monotonic seconds. queued:
+    told how many wait, when that changes.
 
     `run` belongs to one event loop at a time. Threads start with the first piece of work and never keep the process alive.
     """
 
-    def __init__(self, threads: int, waiting: int, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        threads: int,
+        waiting: int,
+        clock: Callable[[], float],
+        queued: Callable[[int], None] = lambda waiting: None,
+    ) -> None:
         self._threads, self._waiting, self._clock = threads, waiting, clock
+        self._queued, self._told = queued, 0
         self._queue: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
         self._started = 0
         self._closed = False
@@ -61,6 +69,7 @@ class Workers:
         loop = asyncio.get_running_loop()
         piece = _Work(work, loop, loop.create_future())
         self.under_way += 1
+        self._tell()
         self._queue.put(piece)
         timer = loop.call_later(within_s, self._overdue, piece)
         try:
@@ -71,7 +80,7 @@ class Workers:
 
     def fresh(self) -> Workers:
         """Others like these, with threads of their own."""
-        return Workers(self._threads, self._waiting, self._clock)
+        return Workers(self._threads, self._waiting, self._clock, self._queued)
 
     def close(self) -> None:
         """Take no more work; threads end when what waits is done. Idempotent."""
@@ -109,12 +118,19 @@ class Workers:
     def _ended(self, piece: _Work, result: Any, error: BaseException | None) -> None:
         """On the event loop."""
         self.under_way -= 1
+        self._tell()
         if piece.future.done():
             return
         if error is None:
             piece.future.set_result(result)
         else:
             piece.future.set_exception(error)
+
+    def _tell(self) -> None:
+        waiting = max(0, self.under_way - self._threads)
+        if waiting != self._told:
+            self._told = waiting
+            self._queued(waiting)
 
     def _retry_after_s(self) -> int:
         return max(1, min(_LONGEST_RETRY_S, math.ceil(self._usual_s * self.under_way / self._threads)))
