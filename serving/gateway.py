@@ -77,8 +77,8 @@ class Worker:
         self._trail.load()
         self._telemetry.start()
         self._catalogue.watch()
-        gc.collect()
         gc.freeze()  # what was loaded stays: looking through it again and again would only cost time
+        gc.enable()
 
     async def close(self) -> None:
         """Take no more work; let connections, threads and files go."""

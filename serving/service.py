@@ -6,6 +6,7 @@ imported when they need it, since both imports are over before the first request
 
 from __future__ import annotations
 
+import gc
 import os
 from functools import cache
 from pathlib import Path
@@ -28,7 +29,9 @@ settings = load_settings(Path(__file__).resolve().parent.parent, os.environ)
 
 @cache
 def worker() -> Worker:
-    """The one of this process."""
+    """The one of this process. What is imported and loaded from here on stays: until then nothing is looked through for
+    garbage."""
+    gc.disable()
     from serving.gateway import Worker
 
     return Worker(settings)
