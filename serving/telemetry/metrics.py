@@ -47,7 +47,9 @@ class Metrics:
         # Of models; route: what requests ask for, member: one of the models behind it.
         self.batch_size = self._histogram("safelight_batch_size", "Inputs in one run.", _MEMBER, BATCH_BUCKETS)
         self.run_seconds = self._histogram("safelight_run_seconds", "Time of one run.", _MEMBER, STAGE_BUCKETS)
-        self.queue_depth = self._gauge("safelight_queue_depth", "Pictures that wait for a thread of a model.", _MEMBER, "livesum")
+        self.queue_depth = self._gauge(
+            "safelight_queue_depth", "Pictures that wait for a thread of a model.", _MEMBER, "livesum"
+        )
         self.breaker_state = self._gauge(
             "safelight_breaker_state", "Workers whose breaker is in a state.", (*_MEMBER, "state"), "livesum"
         )
