@@ -35,9 +35,7 @@ class Gate:
         self._elsewhere: frozenset[str] = frozenset()
         self._ready_for: tuple[Key, ...] = ()
         self._ready: Sequence[GatewayKey] = ()
-        self.openers: Sequence[Opener] = (
-            OhttpOpener(self._gateway_keys, chunked=self.settings.chunked),
-        )
+        self.openers: Sequence[Opener] = (OhttpOpener(self._gateway_keys, chunked=self.settings.chunked),)
 
     def load(self, *, reach: bool = True) -> None:
         """Make the keys that are missing, read them, open the replay store. reach: whether one that is elsewhere has to be

@@ -92,7 +92,12 @@ def settings(bundles: Path, private_key: Path, tmp_path_factory: pytest.TempPath
             "bundles": bundles,
             "public_keys": (private_key.with_suffix(".pub"),),
             "limits": shipped.limits.model_copy(
-                update={"max_bytes": 2_000_000, "max_pixels": 4_000_000, "memory_bytes": 20_000_000, "body_timeout_s": 5}
+                update={
+                    "max_bytes": 2_000_000,
+                    "max_pixels": 4_000_000,
+                    "memory_bytes": 20_000_000,
+                    "body_timeout_s": 5,
+                }
             ),
             "batching": Batching(max_batch=4),
             "runtime": Runtime(threads=1, precision="fp32", dct=False),

@@ -71,7 +71,7 @@ def test_bentoml_answers_health_and_metrics_and_nothing_else(service):
     for path in ("/schema.json", "/docs.json", "/healthz", "/static_content/index.css", "/v1/a-path-of-a-client"):
         assert_problem(httpx.get(service.url + path), 404, "not-found")
     metrics = httpx.get(f"{service.url}/metrics")
-    assert 'safelight_requests_total{' in metrics.text and 'route="/v1/detect"' in metrics.text
+    assert "safelight_requests_total{" in metrics.text and 'route="/v1/detect"' in metrics.text
     assert "schema.json" not in metrics.text and "a-path-of-a-client" not in metrics.text
 
 

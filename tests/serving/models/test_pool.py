@@ -141,9 +141,7 @@ def test_when_all_are_busy_it_is_said_when_to_come_back(make_pool, clock):
 
     async def main():
         work = partial(by_version, {"v1": partial(gate.wait, 10)})
-        looks = [
-            asyncio.create_task(pool.look(work, Record(), Deadline(clock(), 5, clock))) for _ in range(5)
-        ]
+        looks = [asyncio.create_task(pool.look(work, Record(), Deadline(clock(), 5, clock))) for _ in range(5)]
         done, waiting = await asyncio.wait(looks, return_when=asyncio.FIRST_COMPLETED)
         gate.set()
         await asyncio.wait(waiting)
