@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
+from functools import lru_cache
 
 from safelight.errors import SealBroken
 
 
 def read_date(value: bytes | None) -> float | None:
     """Seconds since the epoch, None for no date. Raises SealBroken for one that cannot be read."""
-    if value is None:
-        return None
+    return None if value is None else _read(value)
+
+
+def write_date(seconds: float) -> bytes:
+    """An IMF-fixdate."""
+    return _write(int(seconds // 1))
+
+
+@lru_cache(maxsize=64)  # requests of one second say the same
+def _read(value: bytes) -> float:
     try:
         date = parsedate_to_datetime(value.decode("ascii"))
         return date.replace(tzinfo=date.tzinfo or UTC).timestamp()
@@ -19,6 +28,6 @@ def read_date(value: bytes | None) -> float | None:
         raise SealBroken() from None
 
 
-def write_date(seconds: float) -> bytes:
-    """An IMF-fixdate."""
-    return format_datetime(datetime.fromtimestamp(seconds, UTC), usegmt=True).encode()
+@lru_cache(maxsize=4)
+def _write(second: int) -> bytes:
+    return format_datetime(datetime.fromtimestamp(second, UTC), usegmt=True).encode()
