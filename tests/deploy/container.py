@@ -40,10 +40,14 @@ def missing() -> str | None:
     return None if tried.returncode == 0 else "this machine lets nobody make namespaces and mounts"
 
 
+INSTALLED = Path("/opt/installed")
+"""Where the packages of this environment are to be seen inside, wherever it is: its own path may be below /tmp."""
+
+
 def install(folder: Path, requirements: Path) -> Path:
     """A virtual environment in `folder` with the packages of a requirements file, as links to the installed ones."""
     names = [line.partition("==")[0] for line in requirements.read_text().splitlines() if "==" in line]
-    here, place = Path(sysconfig.get_path("purelib")), folder / "lib" / Path(sysconfig.get_path("purelib")).parent.name
+    place = folder / "lib" / Path(sysconfig.get_path("purelib")).parent.name
     packages = place / "site-packages"
     made: set[Path] = set()
     for name in names:
@@ -54,7 +58,7 @@ def install(folder: Path, requirements: Path) -> Path:
             if target.parent not in made:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 made.add(target.parent)
-            target.symlink_to(here / file)
+            target.symlink_to(INSTALLED / file)
     (folder / "bin").mkdir()
     (folder / "bin/python").symlink_to(Path(sys.executable).resolve())
     (folder / "pyvenv.cfg").write_text(f"home = {Path(sys.executable).resolve().parent}\n")
@@ -77,9 +81,10 @@ class Container:
         """Start what ENTRYPOINT names. extra: more folders, and where they are to be seen."""
         stage = last_stage()
         mounts = [(Path(path), path) for path in SYSTEM if Path(path).exists()]
-        for folder in {Path(sys.base_prefix).resolve(), Path(sysconfig.get_path("purelib"))}:
-            if not any(folder.is_relative_to(path) for path in SYSTEM):
-                mounts.append((folder, str(folder)))
+        python = Path(sys.base_prefix).resolve()
+        if not any(python.is_relative_to(path) for path in SYSTEM):
+            mounts.append((python, str(python)))
+        mounts.append((Path(sysconfig.get_path("purelib")), str(INSTALLED)))
         mounts += [(self.packages, "/opt/safelight"), (self.bundles, "/bundles"), (self.keys, "/keys"), *extra]
         image = self.root.with_name(self.root.name + "-app")
         for source, target in copies(stage):
