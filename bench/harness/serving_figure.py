@@ -33,7 +33,7 @@ Value = Callable[[Mapping[str, Any]], float]
 def draw(measured: Mapping[str, Any], path: Path) -> None:
     """Images a second against the limit, processor time beyond the work itself, and latency at half load, as a PNG."""
     parts = {
-        f"{model}\n{label}": part["figures"]["servers"]
+        model.replace("-", "-\n") + f"\n{label}": part["figures"]["servers"]
         for model, of_model in measured["models"].items()
         for label, part in of_model["pictures"].items()
     }
