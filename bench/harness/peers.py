@@ -70,6 +70,7 @@ def running_peer(name: str, bundle: Path, scratch: Path, cores: Cores) -> Iterat
     scratch.mkdir(parents=True)
     port, peer = free_port(), PEERS[name]
     environ = {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",  # MLflow starts uvicorn by its name
         "PEER_BUNDLE": str(bundle),
         "PYTHONPATH": f"{BENCH}{os.pathsep}{BENCH.parent}",
         "BENTOML_DO_NOT_TRACK": "true",
