@@ -78,8 +78,9 @@ class Member:
 
     @property
     def answers(self) -> bool:
-        """Whether a request may hope for an answer now."""
-        return self.served is not None and self.breaker.state == "closed"
+        """Whether a request may hope for an answer now. An open breaker needs somebody who asks once its time is over: until
+        then no, from then on yes, or whoever sends requests to those that are ready only would never find out."""
+        return self.served is not None and self.breaker.may_admit
 
     def refresh(self, accept: Callable[[Served], None], *, retry: bool) -> None:
         """Load the version that is to be served, if it is another one than that which is, or was refused the last time.

@@ -53,6 +53,11 @@ class Breaker:
         return self._state
 
     @property
+    def may_admit(self) -> bool:
+        """Whether a caller who came now might be let through. Changes nothing."""
+        return self._state == "closed" or self._clock() >= self._wait_until
+
+    @property
     def retry_after_s(self) -> int:
         """Whole seconds until a call may be let through, at least 1."""
         return max(1, math.ceil(self._wait_until - self._clock()))

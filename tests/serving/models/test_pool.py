@@ -123,6 +123,9 @@ def test_when_nobody_answers_it_is_said_why(make_pool, clock):
     with pytest.raises(ModelUnavailable) as caught:
         ask(pool, failing, clock)
     assert caught.value.retry_after_s == 10 and not pool.ready
+    clock.now += 10
+    assert pool.ready, "nobody would send the request that closes the breaker to one that is not"
+    assert ask(pool, {"v1": found(BOX)}, clock).by[0][0] == "a" and pool.ready
 
 
 def test_when_all_are_too_slow_the_time_is_over(make_pool, clock):
@@ -182,6 +185,8 @@ def test_a_challenger_that_fails_costs_nobody_the_answer(make_pool, clock):
     answers = {"v1": found(BOX), "v9": RuntimeError()}
     seen = [ask(pool, answers, clock).passed_over for _ in range(4)]
     assert seen == [(("challenger", "failed"),)] * 3 + [()], "its breaker is open then, and it is not asked"
+    clock.now += 10
+    assert ask(pool, {"v1": found(BOX), "v9": found()}, clock).by[0][0] == "challenger", "and then tried again"
 
 
 def test_a_challenger_looks_in_secret(make_pool, clock, notes):
