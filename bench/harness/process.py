@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
+T = TypeVar("T")
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
@@ -77,7 +80,8 @@ class Tree:
         return max(sizes, key=sizes.__getitem__)
 
 
-def _alive(read, pids):  # type: ignore[no-untyped-def]
+def _alive(read: Callable[[int], T], pids: Iterable[int]) -> Iterator[T]:
+    """What is read of those that are still there."""
     for pid in pids:
         with suppress(FileNotFoundError, ProcessLookupError, AssertionError):
             yield read(pid)
