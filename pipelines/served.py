@@ -57,7 +57,7 @@ def served(
             log.seek(0)
             raise ServiceNotReady(f"{error} Its log ends:\n{''.join(log.readlines()[-20:])}") from None
         finally:
-            _stop(process)
+            stop(process)
 
 
 def _wait(url: str, process: subprocess.Popen[bytes], deadline: float) -> None:
@@ -73,7 +73,7 @@ def _wait(url: str, process: subprocess.Popen[bytes], deadline: float) -> None:
     raise ServiceNotReady("It was not ready in time.")
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def stop(process: subprocess.Popen[bytes]) -> None:
     """End the process group that was started here: first politely, then not."""
     for sign in (signal.SIGTERM, signal.SIGKILL):
         if process.poll() is None:

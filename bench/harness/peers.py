@@ -10,7 +10,6 @@ import http.client
 import importlib.util
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from typing import Any
 
 from harness.service import Cores, pinned
 from harness.ways import Parcel, Way
+from pipelines.served import stop
 
 BENCH = Path(__file__).resolve().parents[1]
 _START_S = 120.0
@@ -61,7 +61,7 @@ def started(
             log.seek(0)
             raise RuntimeError(f"{error} Its log ends:\n{''.join(log.readlines()[-20:])}") from None
         finally:
-            _end(process)
+            stop(process)
 
 
 @contextmanager
@@ -109,17 +109,6 @@ def _prepared(peer: Peer, port: int, scratch: Path, environ: Mapping[str, str]) 
         save = [sys.executable, "-m", "peers.mlflow_", str(scratch / "model")]
         subprocess.run(save, check=True, env=os.environ | environ, capture_output=True, cwd=scratch)
     return peer.command(port, scratch)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """The group that was started here: first politely, then not."""
-    for sign in (signal.SIGTERM, signal.SIGKILL):
-        if process.poll() is None:
-            os.killpg(process.pid, sign)
-            try:
-                process.wait(timeout=10)
-            except subprocess.TimeoutExpired:
-                continue
 
 
 Boxes = Callable[[Any], Any]

@@ -140,7 +140,8 @@ class Pool:
                 found.append((member, *answer))
         if not found:
             raise _nobody(self.name, [reason for _, reason in passed_over], deadline, [])
-        fused = fuse([one for *_, one in found], [member.weight for member, *_ in found], iou=self._fusion_iou)
+        weights = [member.weight for member, *_ in found]  # many boxes take milliseconds: not while others wait
+        fused = await asyncio.to_thread(fuse, [one for *_, one in found], weights, self._fusion_iou)
         return Looked(fused, tuple((member.name, served) for member, served, _ in found), tuple(passed_over))
 
     def _order(self) -> tuple[Member, ...]:
@@ -164,7 +165,7 @@ class Pool:
             _, other = await challenger.look(lambda served: work(served, Record()), deadline.left_s())
         except (Unanswered, SafelightError):  # its breaker and the figures know
             return
-        self._observer.compared(self.name, challenger.name, agreement(found, other))
+        self._observer.compared(self.name, challenger.name, await asyncio.to_thread(agreement, found, other))
 
 
 def _nobody(route: str, reasons: Sequence[Failure], deadline: Deadline, retry_after_s: Sequence[int]) -> Exception:
