@@ -34,6 +34,7 @@ SafelightError
 │   ├── SignatureInvalid         not signed by a trusted key, or changed since
 │   ├── LabelsDiffer             its labels are not those of the models that it is to stand beside
 │   └── ManifestInvalid          the manifest is missing, malformed or does not match the files
+├── AnswerInvalid                a text, or an object, that is no answer of the task
 ├── DataError                    training data that cannot be used
 ├── FetchError                   an archive that cannot be had, or is not the pinned one
 ├── WeightsError                 a weights file that does not fit the network
@@ -286,6 +287,10 @@ class ManifestInvalid(BundleError):
 
 class LabelsDiffer(BundleError):
     title = "The bundle's labels are not those of the models beside it"
+
+
+class AnswerInvalid(SafelightError):
+    title = "The answer does not hold to its schema"
 
 
 class DataError(SafelightError):
