@@ -150,7 +150,7 @@ def install(cfg: DictConfig, champions: Champions, registry: Registry, manifest:
     folder = champions.folder / manifest.version
     if not folder.is_dir():
         made = Path(cfg.out) / manifest.version
-        write_bundle(made, manifest, graph, model_card(manifest, plain(cfg.about)), private_key)
+        write_bundle(made, manifest, {MODEL: graph}, model_card(manifest, plain(cfg.about)), private_key)
         champions.take_in(made)
     bundle = read_bundle(folder, [key])
     champion = Champion(name=manifest.name, version=manifest.version, digest=bundle.digest)

@@ -69,7 +69,7 @@ def write(cfg: DictConfig) -> tuple[Path, Bundle]:
             shutil.copytree(promoted, folder)
         else:
             card = model_card(manifest, plain(cfg.about))
-            write_bundle(folder, manifest, model.read_bytes(), card, private_key, graphs)
+            write_bundle(folder, manifest, {MODEL: model, **graphs}, card, private_key)
     for other in home.iterdir():
         if other.is_dir() and other != folder:
             shutil.rmtree(other)

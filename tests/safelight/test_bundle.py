@@ -53,7 +53,7 @@ def key(tmp_path):
 @pytest.fixture
 def folder(tmp_path, key):
     folder = tmp_path / "bundles" / "coco" / "v1"
-    digest = write_bundle(folder, manifest(), b"a graph", "# a card", key)
+    digest = write_bundle(folder, manifest(), {MODEL: b"a graph"}, "# a card", key)
     write_champion(folder.parent, Champion(name="coco", version="v1", digest=digest))
     return folder
 
@@ -146,7 +146,7 @@ def test_a_champion_that_is_malformed_is_refused(folder, key, text):
 
 
 def test_writing_again_replaces_and_leaves_nothing_behind(folder, key):
-    digest = write_bundle(folder, manifest(), b"another graph", "# a card", key)
+    digest = write_bundle(folder, manifest(), {MODEL: b"another graph"}, "# a card", key)
     assert read_bundle(folder, public(key)).digest == digest
     assert {p.name for p in folder.parent.iterdir()} == {"v1", CHAMPION}
 
@@ -174,9 +174,9 @@ INT8 = {"int8": {"file": "model.int8.onnx", "gate": {"drop": 0.002}}, "dct": {"l
 
 def test_graphs_of_variants_are_part_of_the_bundle(tmp_path, key):
     folder = tmp_path / "coco" / "v1"
-    write_bundle(folder, manifest(variants=INT8), b"a graph", "", key, {"model.int8.onnx": b"a small graph"})
+    write_bundle(folder, manifest(variants=INT8), {MODEL: b"a graph", "model.int8.onnx": b"a small graph"}, "", key)
     bundle = read_bundle(folder, public(key))
-    assert bundle.graphs == {"model.int8.onnx": b"a small graph"}
+    assert bundle.files == {MODEL: b"a graph", "model.int8.onnx": b"a small graph"}
     assert "model.int8.onnx" in bundle.manifest.files
     assert bundle.manifest.variants["dct"].least_side == 64
     (folder / "model.int8.onnx").write_bytes(b"another graph")
@@ -184,10 +184,10 @@ def test_graphs_of_variants_are_part_of_the_bundle(tmp_path, key):
         read_bundle(folder, public(key))
 
 
-@pytest.mark.parametrize("graphs", [None, {}, {"model.int4.onnx": b""}, {"model.int8.onnx": b"", "model.x.onnx": b""}])
+@pytest.mark.parametrize("graphs", [{}, {"model.int4.onnx": b""}, {"model.int8.onnx": b"", "model.x.onnx": b""}])
 def test_graphs_are_those_of_the_variants(tmp_path, key, graphs):
-    with pytest.raises(ManifestInvalid, match="Expected the graphs"):
-        write_bundle(tmp_path / "v1", manifest(variants=INT8), b"a graph", "", key, graphs)
+    with pytest.raises(ManifestInvalid, match="Expected the files"):
+        write_bundle(tmp_path / "v1", manifest(variants=INT8), {MODEL: b"a graph", **graphs}, "", key)
 
 
 def test_a_signed_manifest_that_names_a_graph_it_does_not_hold_is_refused(folder, key):
@@ -227,7 +227,7 @@ REFERENCE = {"histograms": dict.fromkeys(STATISTICS, (30,) * 10)}
 def test_golden_samples_and_reference_travel_in_the_manifest(tmp_path, key):
     folder = tmp_path / "coco" / "v1"
     told = manifest(variants=INT8, golden={MODEL: GOLDEN, "model.int8.onnx": GOLDEN}, reference=REFERENCE)
-    write_bundle(folder, told, b"a graph", "", key, {"model.int8.onnx": b"a small graph"})
+    write_bundle(folder, told, {MODEL: b"a graph", "model.int8.onnx": b"a small graph"}, "", key)
     found = read_bundle(folder, public(key)).manifest
     assert (found.golden, found.reference) == (told.golden, told.reference)
     assert found.golden["model.int8.onnx"].samples[0].answers[0].box == (0, 0, 8, 8)
@@ -248,7 +248,7 @@ def test_a_challenger_is_named_beside_the_champion_and_taken_away(folder, key):
     assert read_challenger(folder.parent) is None
     with pytest.raises(ManifestInvalid, match=CHALLENGER):
         read_served(folder.parent, public(key), "challenger")
-    digest = write_bundle(folder.with_name("v2"), manifest(version="v2"), b"another graph", "", key)
+    digest = write_bundle(folder.with_name("v2"), manifest(version="v2"), {MODEL: b"another graph"}, "", key)
     challenger = Champion(name="coco", version="v2", digest=digest)
     write_challenger(folder.parent, challenger)
     assert read_challenger(folder.parent) == challenger and read_champion(folder.parent) == champion

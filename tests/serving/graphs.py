@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from safelight.bundle import Champion, Manifest, write_bundle, write_champion
+from safelight.bundle import MODEL, Champion, Manifest, write_bundle, write_champion
 
 SIDE, CELL = 64, 8
 LABELS = ("person", "cat")
@@ -93,6 +93,6 @@ def promote(
     described = manifest(**changes)  # type: ignore[arg-type]
     folder = bundles / described.name / described.version
     whole = colour_graph() if graph is None else graph
-    digest = write_bundle(folder, described, whole, "# A card", private_key, graphs)
+    digest = write_bundle(folder, described, {MODEL: whole, **(graphs or {})}, "# A card", private_key)
     write_champion(folder.parent, Champion(name=described.name, version=described.version, digest=digest))
     return folder

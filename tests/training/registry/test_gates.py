@@ -43,7 +43,7 @@ def complete(**changes):
         "files": {"model.onnx": "a" * 64, "README.md": "b" * 64},
         "git_commit": "0" * 40,
     }
-    return Bundle(manifest(**{**values, **changes}), "0" * 64, b"")
+    return Bundle(manifest(**{**values, **changes}), "0" * 64, {})
 
 
 def test_a_complete_manifest_passes():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from moto.server import ThreadedMotoServer
 
-from safelight.bundle import Champion, read_bundle, read_champion, write_bundle
+from safelight.bundle import MODEL, Champion, read_bundle, read_champion, write_bundle
 from safelight.errors import RegistryUnavailable
 from safelight.signing import signing_key
 from tests.serving.graphs import CELL, SIDE, colour_graph, manifest
@@ -62,7 +62,7 @@ def test_a_model_goes_through_postgresql_and_s3_and_back(database, bucket, in_tm
     moved = []
     for version, graph in (("v1", colour_graph()), ("v2", colour_graph())):
         folder = champions.folder / version
-        digest = write_bundle(folder, manifest(version=version), graph, "# A card", in_tmp / "key")
+        digest = write_bundle(folder, manifest(version=version), {MODEL: graph}, "# A card", in_tmp / "key")
         bundle = read_bundle(folder, [public])
         weights = in_tmp / version.replace("v", "w")
         entry = enter(registry, "safelight", bundle, folder, weights=weights, artifact_root=root)

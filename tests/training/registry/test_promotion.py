@@ -24,12 +24,12 @@ VERSIONS = ("v1", "v2", "v3")
 @pytest.fixture(scope="module")
 def bundles(tmp_path_factory):
     """Three signed bundles, and the key."""
-    from safelight.bundle import write_bundle
+    from safelight.bundle import MODEL, write_bundle
 
     root = tmp_path_factory.mktemp("bundles")
     public = signing_key(root / "key")
     for version in VERSIONS:
-        write_bundle(root / "coco" / version, manifest(version=version), colour_graph(), "# A card", root / "key")
+        write_bundle(root / "coco" / version, manifest(version=version), {MODEL: colour_graph()}, "# A card", root / "key")
     return root, public
 
 
