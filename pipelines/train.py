@@ -20,13 +20,14 @@ from pipelines import prepare
 from pipelines.models import base_detector, read_json
 from pipelines.stage import build, git_commit, plain, stage, write_json
 from safelight.errors import ConfigError
-from training.detector.debugging import LearnsByHeart, Profiled
-from training.detector.fitting import Fitted, Track, fit
-from training.detector.history import write_history
+from training.detector.code import CODE
 from training.detector.interface import WEIGHTS, Detector
 from training.detector.module import MONITOR
-from training.detector.resuming import Start, Unfinished, fingerprint
 from training.detector.warming import warm_start
+from training.fitting.debugging import LearnsByHeart, Profiled
+from training.fitting.fitting import Fitted, Track, fit
+from training.fitting.history import write_history
+from training.fitting.resuming import Start, Unfinished, fingerprint
 from training.registry.runlog import RunLog
 from training.registry.tracking import close_run, open_run, tag_run, weights_tag
 
@@ -110,7 +111,7 @@ def identity(cfg: DictConfig, fresh: Detector) -> dict[str, str]:
     splits: dict[str, Any] = read_json(Path(cfg.data.processed) / "report.json")["splits"]
     data = {split: entry["sha256"] for split, entry in splits.items() if split != "test"}
     settings = {name: values[name] for name in (*DECIDING, *DECIDING_TOO)}
-    return fingerprint(settings, fresh, data, NOT_DECIDING)
+    return fingerprint(settings, fresh, data, CODE, NOT_DECIDING)
 
 
 def opened(cfg: DictConfig, start: Start) -> tuple[RunLog, str]:

@@ -21,8 +21,8 @@ from omegaconf.errors import OmegaConfBaseException
 from pipelines.stage import CONF, plain
 from pipelines.train import beginning, fitted
 from safelight.errors import ConfigError
-from training.detector.history import write_history
 from training.detector.module import MONITOR
+from training.fitting.history import write_history
 from training.registry.runlog import RunLog
 from training.tuning.pruning import ReportValidation
 from training.tuning.space import Value

@@ -19,11 +19,11 @@ from torch import Tensor, nn
 
 from harness.tasks import ROOT, SEED, Task
 from safelight.postprocess import Thresholds
-from training.detector.fitting import fit
 from training.detector.hf import HfDetector
 from training.detector.hf.outputs import targets
 from training.detector.interface import Detector
 from training.detector.module import DetectorModule
+from training.fitting.fitting import fit
 
 RATE, DECAY, CLIP = 0.0015, 0.05, 10.0
 EMA_DECAY = 0.98  # conf/train.yaml

@@ -19,8 +19,8 @@ from safelight.errors import ConfigError
 from safelight.preprocess import Preprocess
 from training.detector.cache import PictureCache
 from training.detector.photos import PhotoAugment, Photos
-from training.detector.rounds import RoundLoader, Rounds, RoundSampler
 from training.detector.scenes import CACHE_BYTES, Augment, LabelledScene, Scenes, Tiles
+from training.fitting.rounds import RoundLoader, Rounds, RoundSampler
 
 TINY = 64
 """Samples in all up to which starting loader processes costs more than it gains."""

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
@@ -27,16 +26,20 @@ from training.detector.datamodule import Batch
 from training.detector.interface import Detector
 from training.detector.metrics import COCO_IOUS, Truth, coco_map
 from training.detector.scenes import LabelledScene
+from training.fitting.learner import Learner
 
 MONITOR = "val/map50"
 """What the best checkpoint is chosen by: mAP50 on stitched validation scenes."""
 
 
-class DetectorModule(pl.LightningModule):
+class DetectorModule(Learner):
     """detector: with its base weights. preprocess, thresholds: how validation scenes are looked at. learning_rate: its
     peak, reached after `warmup_steps`, then a cosine down to 2 % of it at `steps` (Loshchilov & Hutter, "SGDR", 2017).
     weight_decay: of AdamW, on kernels only. freeze_norm: batch normalisation keeps its base statistics, for batches too
     small to tell their own; its scale and shift still learn. compiled: the loss goes through torch.compile."""
+
+    monitor = MONITOR
+    advice = "look for boxes without area in the report of the prepare stage"
 
     def __init__(
         self,

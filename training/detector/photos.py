@@ -26,8 +26,8 @@ from torch.utils.data import Dataset
 
 from safelight.preprocess import FILL, Preprocess, View, render_view, to_tensor
 from training.detector.cache import PictureCache
-from training.detector.order import Order, repeat_factors
 from training.detector.scenes import LabelledScene, clip, turn
+from training.fitting.order import Order, repeat_factors
 
 
 @dataclass(frozen=True)

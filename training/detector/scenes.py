@@ -26,7 +26,7 @@ from safelight.errors import DataError
 from safelight.preprocess import Preprocess, render_view, tile_view, to_tensor
 from training.detector.cache import PictureCache
 from training.detector.metrics import Truth
-from training.detector.order import Order, repeat_factors
+from training.fitting.order import Order, repeat_factors
 
 CACHE_BYTES = 1 << 28
 """Of decoded pictures that a reader keeps unless told otherwise: 256 MiB."""

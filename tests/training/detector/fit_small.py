@@ -21,11 +21,11 @@ from safelight.postprocess import Thresholds
 from safelight.preprocess import Preprocess
 from tests.training.detector.conftest import ANCHORS, SMALL
 from training.detector.datamodule import SceneDataModule
-from training.detector.fitting import fit
-from training.detector.keeping import RESUME
 from training.detector.module import DetectorModule
 from training.detector.scenes import Augment
 from training.detector.yolov3_tiny import YoloV3TinyDetector
+from training.fitting.fitting import fit
+from training.fitting.keeping import RESUME
 
 PREPROCESS = Preprocess("tiles", 64, tile=48, overlap=16)
 STEPS = 12

@@ -8,10 +8,10 @@ from safelight.errors import ConfigError, DataError, TrainingDiverged
 from safelight.postprocess import Thresholds
 from safelight.preprocess import Preprocess
 from training.detector.datamodule import SceneDataModule
-from training.detector.debugging import LearnsByHeart, Profiled
-from training.detector.fitting import fit
 from training.detector.module import MONITOR, DetectorModule
 from training.detector.scenes import Augment
+from training.fitting.debugging import LearnsByHeart, Profiled
+from training.fitting.fitting import fit
 
 PREPROCESS = Preprocess("tiles", 64, tile=48, overlap=16)
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:.*GPU available but not used.*")

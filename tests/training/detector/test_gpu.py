@@ -9,9 +9,9 @@ import torch
 from safelight.postprocess import Thresholds
 from safelight.preprocess import Preprocess
 from training.detector.datamodule import SceneDataModule
-from training.detector.fitting import fit
 from training.detector.module import DetectorModule
 from training.detector.scenes import Augment
+from training.fitting.fitting import fit
 
 PREPROCESS = Preprocess("tiles", 64, tile=48, overlap=16)
 pytestmark = [

@@ -4,15 +4,16 @@ import pytest
 import torch
 
 from safelight.errors import ConfigError
-from training.detector.keeping import RESUME
-from training.detector.resuming import NOTE, Start, Unfinished, fingerprint
+from training.detector.code import CODE
+from training.fitting.keeping import RESUME
+from training.fitting.resuming import NOTE, Start, Unfinished, fingerprint
 
 SETTINGS = {"module": {"learning_rate": 0.1, "steps": 4}, "datamodule": {"workers": 2}}
 DATA = {"train": "aa", "val": "bb"}
 
 
 def made(detector, settings=SETTINGS, data=DATA):
-    return fingerprint(settings, detector, data, frozenset({"datamodule.workers"}))
+    return fingerprint(settings, detector, data, CODE, frozenset({"datamodule.workers"}))
 
 
 def test_the_same_training_has_the_same_fingerprint(detector):

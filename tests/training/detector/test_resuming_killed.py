@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.training.detector import fit_small
-from training.detector.keeping import RESUME
+from training.fitting.keeping import RESUME
 
 FORK = multiprocessing.get_context("forkserver")
 FORK.set_forkserver_preload(["tests.training.detector.fit_small"])

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.detector.order import Order, repeat_factors
+from training.fitting.order import Order, repeat_factors
 
 
 @given(st.integers(1, 40), st.integers(0, 5), st.integers(0, 3))

@@ -1,4 +1,4 @@
-"""`fit`: a detector and data in, the same detector with the weights of its best validation out.
+"""`fit`: a learner and data in, the same learner with the weights of its best validation out.
 
 Knows nothing of configuration files, trackers or stages: the train stage and the search for good settings both call it.
 """
@@ -18,11 +18,10 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import EarlyStopping, EMAWeightAveraging, TQDMProgressBar
 
 from safelight.errors import ConfigError
-from training.detector.datamodule import SceneDataModule
-from training.detector.history import History, Row
-from training.detector.keeping import Best, PlainCheckpointIO, Resumable
-from training.detector.module import MONITOR, DetectorModule
-from training.detector.watching import Finite, LoaderWait, Seeded
+from training.fitting.history import History, Row
+from training.fitting.keeping import Best, PlainCheckpointIO, Resumable
+from training.fitting.learner import Learner
+from training.fitting.watching import Finite, LoaderWait, Seeded
 
 Track = Callable[[Sequence[Row]], None]
 """Given all rows of the history so far, more than once: it leaves out what it has."""
@@ -43,8 +42,8 @@ class Fitted:
 
 
 def fit(
-    module: DetectorModule,
-    data: SceneDataModule,
+    module: Learner,
+    data: pl.LightningDataModule,
     make_trainer: Callable[..., pl.Trainer],
     folder: Path,
     *,
@@ -59,7 +58,7 @@ def fit(
     track: Track | None = None,
     progress: bool = True,
 ) -> Fitted:
-    """Train `module.detector` in place, until `data`'s steps are done or `patience` validations brought nothing better.
+    """Train `module` in place, until `data`'s steps are done or `patience` validations brought nothing better.
 
     make_trainer: makes a `pl.Trainer` with further keyword arguments; it decides on devices, precision and clipping.
     folder: for the best weights, and for checkpoints when `resumable`, at every round and every `checkpoint_every` steps.
@@ -69,14 +68,16 @@ def fit(
     """
     folder.mkdir(parents=True, exist_ok=True)
     average = EMAWeightAveraging(decay=ema_decay) if ema_decay is not None else None
-    history, best, wait = History(log_every), Best(folder, MONITOR, average), LoaderWait()
+    history, best, wait = History(log_every), Best(folder, module.monitor, average), LoaderWait()
     chosen: list[pl.Callback | None] = [
         Seeded(seed),
         Finite(),
         *callbacks,
         average,
         history,
-        EarlyStopping(MONITOR, mode="max", patience=patience, check_finite=False) if patience is not None else None,
+        EarlyStopping(module.monitor, mode="max", patience=patience, check_finite=False)
+        if patience is not None
+        else None,
         Resumable(folder, checkpoint_every) if resumable else None,
         best,
         _Tracked(history, track) if track is not None else None,
@@ -98,7 +99,7 @@ def fit(
     trainer.fit(module, datamodule=data, ckpt_path=resume_from, weights_only=True)
     seconds = time.monotonic() - started
     if best.step:  # without a validation the last weights are all there is
-        module.load_state_dict(best.weights())
+        module.load_state_dict(best.weights(), strict=module.strict_loading)
     return Fitted(
         best.score,
         best.step,

@@ -1,6 +1,6 @@
 """Callbacks for looking into a training: can it learn one batch by heart, and where does its time go.
 
-Know nothing of detection.
+Know nothing of what is learnt.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from safelight.errors import TrainingDiverged
 class LearnsByHeart(pl.Callback):
     """For a training that sees one batch again and again: ends it when the loss has fallen to `share` of its first value.
 
-    Raises TrainingDiverged when it has not by the last step: then something between pictures, boxes, loss and optimiser
+    Raises TrainingDiverged when it has not by the last step: then something between data, loss and optimiser
     does not fit together. first, last: the loss at the first and at the latest step.
     """
 
@@ -43,8 +43,8 @@ class LearnsByHeart(pl.Callback):
         if not self.last <= self._share * self.first:
             raise TrainingDiverged(
                 f"One batch was not learnt by heart: its loss went from {self.first:.3f} to {self.last:.3f} in "
-                f"{trainer.global_step} steps, expected at most {self._share:.0%} of the first. Look at the boxes of the "
-                "batch, at module.learning_rate, and at what is frozen."
+                f"{trainer.global_step} steps, expected at most {self._share:.0%} of the first. Look at the "
+                "batch, at the learning rate, and at what is frozen."
             )
 
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from torch.utils.data import Dataset
 
 from safelight.errors import ConfigError
-from training.detector.rounds import RoundLoader, Rounds, RoundSampler
+from training.fitting.rounds import RoundLoader, Rounds, RoundSampler
 
 counts = st.integers(1, 4)
 

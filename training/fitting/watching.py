@@ -1,6 +1,6 @@
 """Callbacks that watch a training: that its numbers stay finite, that chance is repeatable, how long it waits for data.
 
-Know nothing of detection.
+Know nothing of what is learnt.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from safelight.errors import TrainingDiverged
+from training.fitting.learner import Learner
 
 
 class Seeded(pl.Callback):
@@ -78,8 +79,10 @@ class LoaderWait(Profiler):
 def _said(what: str, trainer: pl.Trainer) -> str:
     step = trainer.global_step + 1
     rate = trainer.optimizers[0].param_groups[0]["lr"]
+    learner = trainer.lightning_module
+    advice = learner.advice if isinstance(learner, Learner) else Learner.advice
     return (
         f"The {what} of step {step} is not finite (learning rate {rate:.2g}). Lower module.learning_rate, lengthen "
-        "module.warmup_steps, clip harder (trainer.gradient_clip_val), try trainer.precision=32-true, or look for "
-        "boxes without area in the report of the prepare stage. The best weights so far stay in the checkpoints folder."
+        "module.warmup_steps, clip harder (trainer.gradient_clip_val), try trainer.precision=32-true, or "
+        f"{advice}. The best weights so far stay in the checkpoints folder."
     )

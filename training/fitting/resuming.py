@@ -16,15 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 import safelight
 from safelight.errors import ConfigError
-from training.detector.interface import Detector
-from training.detector.keeping import RESUME, settle
+from training.fitting.keeping import RESUME, settle
 
 NOTE = "resume.json"
-_LIBRARIES = ("torch", "pytorch-lightning", "numpy", "pillow", "kornia", "transformers")
-_CODE = ("detections.py", "images.py", "postprocess.py", "preprocess.py")
+_LIBRARIES = ("torch", "pytorch-lightning", "numpy", "pillow")
 
 
 @dataclass(frozen=True)
@@ -38,21 +37,35 @@ class Start:
     said: str = ""
 
 
+@dataclass(frozen=True)
+class Code:
+    """What a kind of learner computes with, besides this package. packages: folders of Python files. vocabulary: files of
+    safelight. libraries: distributions, besides those that every training uses."""
+
+    packages: tuple[Path, ...]
+    vocabulary: tuple[str, ...]
+    libraries: tuple[str, ...]
+
+
 def fingerprint(
-    settings: Mapping[str, Any], detector: Detector, data: Mapping[str, str], ignored: frozenset[str] = frozenset()
+    settings: Mapping[str, Any],
+    network: nn.Module,
+    data: Mapping[str, str],
+    code: Code,
+    ignored: frozenset[str] = frozenset(),
 ) -> dict[str, str]:
     """Everything that decides the numbers of a training, by name.
 
-    settings: nested plain values, without `ignored` dotted names. detector: as it is before the first step. data: digests
-    by split. Code, libraries, processor and the number of threads are added here.
+    settings: nested plain values, without `ignored` dotted names. network: as it is before the first step. data: digests
+    by split. Processor and number of threads are added here.
     """
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
     return {
         **{name: value for name, value in _flat(settings) if name not in ignored},
         **{f"data {split}": digest for split, digest in data.items()},
-        "base weights": _weights_digest(detector),
-        "code": _code_digest(),
-        "libraries": " ".join(f"{name} {version(name)}" for name in _LIBRARIES),
+        "base weights": _weights_digest(network),
+        "code": _code_digest(code),
+        "libraries": " ".join(f"{name} {version(name)}" for name in (*_LIBRARIES, *code.libraries)),
         "processor": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()} {gpu}".strip(),
         "threads": str(torch.get_num_threads()),
     }
@@ -118,19 +131,20 @@ def _differing(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
     return [name for name in {*old, *new} if old.get(name) != new.get(name)]
 
 
-def _weights_digest(detector: Detector) -> str:
+def _weights_digest(network: nn.Module) -> str:
     digest = hashlib.sha256()
-    for name, value in detector.state_dict().items():
+    for name, value in network.state_dict().items():
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
-def _code_digest() -> str:
-    """Of the code that trains: this package, and what of the vocabulary it uses."""
+def _code_digest(code: Code) -> str:
+    """Of the code that trains: this package, the learner's, and what of the vocabulary it uses."""
     digest = hashlib.sha256()
-    here, vocabulary = Path(__file__).parent, Path(str(safelight.__file__)).parent
-    for path in [*sorted(here.rglob("*.py")), *(vocabulary / name for name in _CODE)]:
+    vocabulary = Path(str(safelight.__file__)).parent
+    packages = [path for folder in (Path(__file__).parent, *code.packages) for path in sorted(folder.rglob("*.py"))]
+    for path in [*packages, *(vocabulary / name for name in code.vocabulary)]:
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
 
