@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 
 from safelight.preprocess import Preprocess
-from training.detector.cache import PictureCache
 from training.detector.photos import PhotoAugment, Photos
 from training.detector.scenes import CACHE_BYTES, Augment, Scenes, Tiles
+from training.fitting.cache import PictureCache
 
 
 def seconds(data: Tiles | Photos, samples: range) -> float:

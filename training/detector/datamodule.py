@@ -17,9 +17,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from safelight.errors import ConfigError
 from safelight.preprocess import Preprocess
-from training.detector.cache import PictureCache
 from training.detector.photos import PhotoAugment, Photos
 from training.detector.scenes import CACHE_BYTES, Augment, LabelledScene, Scenes, Tiles
+from training.fitting.cache import PictureCache
 from training.fitting.rounds import RoundLoader, Rounds, RoundSampler
 
 TINY = 64

@@ -25,8 +25,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from safelight.preprocess import FILL, Preprocess, View, render_view, to_tensor
-from training.detector.cache import PictureCache
 from training.detector.scenes import LabelledScene, clip, turn
+from training.fitting.cache import PictureCache
 from training.fitting.order import Order, repeat_factors
 
 

@@ -24,8 +24,8 @@ from torch.utils.data import Dataset
 
 from safelight.errors import DataError
 from safelight.preprocess import Preprocess, render_view, tile_view, to_tensor
-from training.detector.cache import PictureCache
 from training.detector.metrics import Truth
+from training.fitting.cache import PictureCache
 from training.fitting.order import Order, repeat_factors
 
 CACHE_BYTES = 1 << 28

@@ -5,10 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from safelight.preprocess import Preprocess
-from training.detector.cache import PictureCache
 from training.detector.metrics import Truth
 from training.detector.photos import PhotoAugment, Photos
 from training.detector.scenes import LabelledScene
+from training.fitting.cache import PictureCache
 
 SIDE = 128
 PREPROCESS = Preprocess("letterbox", SIDE)
