@@ -20,6 +20,8 @@ SafelightError
 │   ├── CorruptImage             422  an image that ends early or does not decode
 │   ├── SeveralPictures          422  an animation, or a file with further pictures in it
 │   ├── TrailingData             422  bytes after the end of the image
+│   ├── PoorPicture              422  too blurred, dark, bright or small to be read; says how it was measured
+│   ├── Unreadable               422  no answer came of the picture that holds to the schema
 │   ├── RateLimited              429  more requests than the caller may make in a while (retryable)
 │   ├── SealBroken               400  a sealed message that does not open; never says why
 │   └── UnknownKey               400  sealed for a key that is not, or no longer, in use
@@ -53,6 +55,9 @@ names, keys or results.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 
 class SafelightError(Exception):
     """Root of the tree. `title` is constant per class, the message says what was expected and what came."""
@@ -61,6 +66,8 @@ class SafelightError(Exception):
     retryable: bool = False
     retry_after_s: int | None = None
     title: str = "Internal error"
+    members: Mapping[str, Any] = {}
+    """What the asker, and nobody else, is told beside the message: further members of the problem (RFC 9457, section 3.2)."""
 
     @property
     def detail(self) -> str:
@@ -184,6 +191,25 @@ class SeveralPictures(RequestError):
 class TrailingData(RequestError):
     status = 422
     title = "Bytes follow the end of the image"
+
+
+class PoorPicture(RequestError):
+    """quality: every measure of the picture. problems: of each measure that is beyond its limit, both, and what to do."""
+
+    status = 422
+    title = "The picture is too poor to be read"
+
+    def __init__(self, quality: Mapping[str, float], problems: Sequence[Mapping[str, Any]]) -> None:
+        super().__init__(" ".join(dict.fromkeys(str(problem["advice"]) for problem in problems)))
+        self.members = {"quality": dict(quality), "problems": [dict(problem) for problem in problems]}
+
+
+class Unreadable(RequestError):
+    status = 422
+    title = "Nothing was read from the picture"
+
+    def __init__(self) -> None:
+        super().__init__("No answer came that holds to the schema. Send a picture of what this model was made to read.")
 
 
 class SealBroken(RequestError):

@@ -16,17 +16,19 @@ Provider = Literal["cpu", "cuda", "openvino"]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$")]
 
 
-class _Frozen(BaseModel):
+class Frozen(BaseModel):
+    """Settings that do not change, with no key that nobody knows."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Batching(_Frozen):
+class Batching(Frozen):
     """max_batch: network inputs in one run."""
 
     max_batch: int = Field(ge=1)
 
 
-class Runtime(_Frozen):
+class Runtime(Frozen):
     """threads: of ONNX Runtime within one run, 0 for one a core. provider: where it runs. precision, dct: the variants of a
     model to use where its bundle has them: its int8 graph, and JPEGs decoded no larger than it needs."""
 
@@ -42,7 +44,7 @@ class Runtime(_Frozen):
         return frozenset(name for name, on in names.items() if on)
 
 
-class Member(_Frozen):
+class Member(Frozen):
     """One model behind a route. bundle: its folder. version: of the bundle, or whose version is named by champion.json or
     challenger.json. priority: lower ones answer first. threshold: the least score in place of the bundle's own. licence: what
     the bundle's has to be, None for any. weight: in an answer of several. timeout_s: for an answer, None for half of what is
@@ -67,7 +69,7 @@ class Member(_Frozen):
         return usual.model_copy(update=own)
 
 
-class Challenger(_Frozen):
+class Challenger(Frozen):
     """A model on trial. member: which. share: of the requests that it answers. shadow: of the requests answered by others at
     which it looks too, to see how far it agrees."""
 
@@ -76,7 +78,7 @@ class Challenger(_Frozen):
     shadow: float = Field(default=0.0, ge=0, le=1)
 
 
-class Pool(_Frozen):
+class Pool(Frozen):
     """The models behind a route, by names of one's own. answer: `first`, the first by priority that can, or `fused`, the
     boxes of all of them (weighted boxes fusion). fusion_iou: overlap above which boxes are fused."""
 
@@ -92,14 +94,14 @@ class Pool(_Frozen):
         return self
 
 
-class Breaking(_Frozen):
+class Breaking(Frozen):
     """failures: in a row, after which a model is not asked. reset_s: seconds until one request tries it again."""
 
     failures: int = Field(ge=1)
     reset_s: float = Field(gt=0)
 
 
-class Swap(_Frozen):
+class Swap(Frozen):
     """check_s: seconds between two looks for other versions. retry_every: at which of these looks what was refused is tried
     again. trial_s: how long a version that took another's place is on trial. least_answers, share: it gives the place back
     when, of at least so many answers, more than this share failed."""

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from safelight.errors import ConfigError
 from serving.model_settings import Batching, Breaking, Pool, Runtime, Swap
+from serving.reader_settings import Readers
 
 PREFIX = "SAFELIGHT_"
 SETTINGS = Path("conf/serving/gateway.yaml")
@@ -195,6 +196,7 @@ class Settings(_Frozen):
     pools: dict[str, Pool]
     breaker: Breaking
     swap: Swap
+    readers: Readers
     sealing: Sealing
     access: Access
     rates: Rates
@@ -210,6 +212,8 @@ class Settings(_Frozen):
             raise ValueError("models must be distinct")
         if not set(self.pools) <= set(self.models):
             raise ValueError("pools must be of routes that are in models")
+        if set(self.readers.routes) & set(self.models):
+            raise ValueError("readers.routes must be other names than those in models")
         if self.sealing.replay == "memory" and self.workers > 1:
             raise ValueError("sealing.replay must be a file or Redis when there are several workers")
         return self

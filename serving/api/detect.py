@@ -9,11 +9,13 @@ import anyio.to_thread
 from starlette.requests import Request
 from starlette.responses import Response
 
+from safelight.bundle import Manifest
 from safelight.detections import Detections
 from safelight.drawing import draw
 from safelight.images import ImageLimits, encode_png
 from serving.api.options import DetectOptions
 from serving.detector.picture import Picture
+from serving.detector.predictor import Predictor
 from serving.detector.wire import answer_json
 from serving.models.catalogue import Catalogue
 from serving.models.served import Served
@@ -54,7 +56,7 @@ class DetectRoute:
         record = record_of(request.scope)
         options = DetectOptions.parse(request.query_params.multi_items(), self._geohash_precision)
         pool = self._catalogue.pool(options.model)
-        options.class_ids(pool.labels)
+        options.class_ids(pool.manifest.labels)
         timeout_s = self._timeout_s if options.timeout_s is None else min(self._timeout_s, options.timeout_s)
         deadline = Deadline(self._clock() if record.begun is None else record.begun, timeout_s, self._clock)
         async with self._intake.taking(request) as upload:
@@ -72,14 +74,14 @@ class DetectRoute:
         return Response(answer, media_type="application/json")
 
 
-def _look(picture: Picture, options: DetectOptions, served: Served, record: Record) -> Detections:
+def _look(picture: Picture, options: DetectOptions, served: Served[Manifest, Predictor], record: Record) -> Detections:
     """What one version of a model finds, in pixels of the whole picture. Raises InvalidOption for a class it does not know."""
     class_ids = options.class_ids(served.manifest.labels)
     image, size = picture.decoded(served.least_side, record)
-    return served.predictor.predict(image, options.threshold, class_ids, record).resized(size)
+    return served.looker.predict(image, options.threshold, class_ids, record).resized(size)
 
 
-def _drawn(picture: Picture, found: Detections, served: Served) -> bytes:
+def _drawn(picture: Picture, found: Detections, served: Served[Manifest, Predictor]) -> bytes:
     return encode_png(draw(picture.whole(), found, served.manifest.labels))
 
 

@@ -8,11 +8,11 @@ from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from safelight.bundle import VariantName
-from serving.models.catalogue import Catalogue
+from safelight.bundle import Manifest, VariantName
+from safelight.reader.manifest import ReaderManifest
+from serving.models.catalogue import Catalogue, DetectorPool, ReaderPool
 from serving.models.member import Member, State
 from serving.models.observer import BreakerState
-from serving.models.pool import Pool
 from serving.models.served import VariantState
 
 
@@ -44,11 +44,13 @@ class ModelCard(BaseModel):
     digest: str | None = Field(
         default=None, examples=["b5bb9d8014a0f9b1d61e21e796d78dccdf1352f23cd32812f4850b878ae4944c"]
     )
-    task: str | None = Field(default=None, examples=["object-detection"])
+    task: str | None = Field(default=None, description="image-to-json: it reads", examples=["object-detection"])
     labels: list[str] | None = Field(default=None, examples=[["person", "cat"]])
     input: dict[str, Any] | None = Field(default=None, examples=[{"mode": "letterbox", "input_size": 416}])
     thresholds: dict[str, Any] | None = Field(default=None, examples=[{"score": 0.3, "nms_iou": 0.5}])
     metrics: dict[str, Any] | None = Field(default=None, examples=[{"map50": 0.52}])
+    json_schema: dict[str, Any] | None = Field(default=None, description="Of a reader's fields.", examples=[None])
+    base: dict[str, str] | None = Field(default=None, description="What a reader is adapted from.", examples=[None])
     licence: str | None = Field(default=None, examples=["MIT"])
     variants: dict[VariantName, VariantState] | None = Field(
         default=None,
@@ -60,9 +62,10 @@ class ModelCard(BaseModel):
 
 
 class ModelList(BaseModel):
-    """All routes, and the one that answers those who name none."""
+    """All routes, readers last, and those that answer who names none: `default` detects, `default_reader` reads."""
 
     default: str = Field(examples=["coco"])
+    default_reader: str | None = Field(default=None, examples=["keys"])
     models: list[ModelCard]
 
 
@@ -74,28 +77,19 @@ class ModelsRoute:
 
     async def models(self, request: Request) -> Response:
         """What is served: versions, digests, labels, thresholds, metrics, and why a model is not ready."""
-        cards = [card(pool) for pool in self._catalogue.pools.values()]
-        answer = ModelList(default=self._catalogue.default, models=cards)
+        cards = [card(pool) for pool in self._catalogue.everything]
+        default, reader = self._catalogue.default, self._catalogue.default_reader
+        answer = ModelList(default=default, default_reader=reader, models=cards)
         return Response(answer.model_dump_json(), media_type="application/json")
 
 
-def card(pool: Pool) -> ModelCard:
+def card(pool: DetectorPool | ReaderPool) -> ModelCard:
     """A route on the wire."""
     first = next((member for member in pool.members if member.served is not None), pool.members[0])
     told: dict[str, Any] = {}
     if first.served is not None:
-        manifest = first.served.manifest
-        told = {
-            "version": manifest.version,
-            "digest": first.served.digest,
-            "task": manifest.task,
-            "labels": list(manifest.labels),
-            "input": manifest.preprocess,
-            "thresholds": manifest.thresholds,
-            "metrics": manifest.metrics,
-            "licence": manifest.licence,
-            "variants": dict(first.served.variants),
-        }
+        told = _manifest(first.served.manifest)
+        told |= {"digest": first.served.digest, "variants": dict(first.served.variants)}
     return ModelCard(
         name=pool.name,
         state=first.state,
@@ -107,7 +101,23 @@ def card(pool: Pool) -> ModelCard:
     )
 
 
-def _member(member: Member, role: Literal["member", "challenger"]) -> MemberCard:
+def _manifest(manifest: Manifest | ReaderManifest) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        "version": manifest.version,
+        "task": manifest.task,
+        "metrics": manifest.metrics,
+        "licence": manifest.licence,
+    }
+    if isinstance(manifest, ReaderManifest):
+        return told | {"json_schema": manifest.json_schema, "base": manifest.base.model_dump()}
+    return told | {
+        "labels": list(manifest.labels),
+        "input": manifest.preprocess,
+        "thresholds": manifest.thresholds,
+    }
+
+
+def _member(member: Member[Any, Any], role: Literal["member", "challenger"]) -> MemberCard:
     told: dict[str, Any] = {}
     if member.served is not None:
         manifest = member.served.manifest

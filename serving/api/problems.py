@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from http import HTTPStatus
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -22,7 +22,9 @@ RETRY_AFTER_S = 2
 
 
 class Problem(BaseModel):
-    """A refusal. retryable: whether the very same request may succeed later."""
+    """A refusal. retryable: whether the very same request may succeed later. Some have further members."""
+
+    model_config = ConfigDict(extra="allow")
 
     type: str = Field(examples=[f"{DOCS}#corrupt-image"])
     title: str = Field(examples=["The image is truncated or corrupt"])
@@ -55,6 +57,7 @@ def of_error(error: SafelightError, request_id: str) -> Problem:
         detail=error.detail,
         request_id=request_id,
         retryable=error.retryable,
+        **error.members,
     )
 
 

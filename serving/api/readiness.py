@@ -9,8 +9,7 @@ from starlette.responses import Response
 
 from safelight.errors import ModelUnavailable
 from serving.api import problems
-from serving.models.catalogue import Catalogue
-from serving.models.pool import Pool
+from serving.models.catalogue import Catalogue, DetectorPool, ReaderPool
 
 Check = Callable[[], str | None]
 """A sentence that says why a part is not ready, or None. Quick, and raises nothing."""
@@ -46,13 +45,13 @@ class Readiness:
         self._catalogue, self._checks = catalogue, dict(checks)
 
     def components(self) -> list[Component]:
-        """Every part. Of the routes, only the default one is needed: whoever asks for another is told."""
+        """Every part. Of the routes, only the default one of detectors is needed: whoever asks for another is told."""
         parts = [
             Component(name=name, ready=reason is None, needed=True, reason=reason)
             for name, check in self._checks.items()
             for reason in (check(),)
         ]
-        return parts + [self._of_route(pool) for pool in self._catalogue.pools.values()]
+        return parts + [self._of_route(pool) for pool in self._catalogue.everything]
 
     def answer(self, request_id: str, *, tell: bool) -> Response:
         """The answer of /readyz. tell: whether the asker may hear of the parts."""
@@ -65,7 +64,7 @@ class Readiness:
         body = NotReady(**problem.model_dump(), components=told)
         return problems.answer(body, {"x-request-id": request_id})
 
-    def _of_route(self, pool: Pool) -> Component:
+    def _of_route(self, pool: DetectorPool | ReaderPool) -> Component:
         reason = (
             None if pool.ready else "; ".join(f"{m.name}: {_why_not(m.failure, m.breaker.state)}" for m in pool.members)
         )

@@ -7,12 +7,19 @@ from typing import Any
 
 import orjson
 
+from safelight.bundle import Manifest
 from safelight.detections import Detections
 from safelight.location import CoarseLocation
+from serving.detector.predictor import Predictor
 from serving.models.pool import Looked
 
 
-def answer_json(request_id: str, looked: Looked, timing_ms: dict[str, float], location: CoarseLocation | None) -> bytes:
+def answer_json(
+    request_id: str,
+    looked: Looked[Detections, Manifest, Predictor],
+    timing_ms: dict[str, float],
+    location: CoarseLocation | None,
+) -> bytes:
     """A `DetectAnswer`. timing_ms: of decoding, detecting, and in total."""
     (_, first), *_ = looked.by
     manifest = first.manifest

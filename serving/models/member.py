@@ -9,12 +9,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import Literal, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
-from safelight.bundle import Bundle
 from safelight.errors import BundleError, ModelUnavailable, Overloaded, SafelightError
 from serving.models.observer import Failure, Observer
-from serving.models.served import Served
+from serving.models.served import L, M, Served
 from serving.models.trial import Trial
 from serving.privacy import logs
 from serving.resilience.breaker import Breaker, Call
@@ -34,18 +33,28 @@ class Unanswered(Exception):
         self.reason, self.retry_after_s = reason, retry_after_s
 
 
-class Source(Protocol):
+class Verified(Protocol):
+    """A bundle that was verified. digest: SHA-256 of its manifest."""
+
+    @property
+    def digest(self) -> str: ...
+
+
+B = TypeVar("B", bound=Verified)
+
+
+class Source(Protocol[B, M, L]):
     """Where the versions of a model come from. mark: changes when another version may be there; cheap. read: the verified
     bundle that is to be served. start: makes it answer. Both raise BundleError."""
 
     def mark(self) -> object: ...
 
-    def read(self) -> Bundle: ...
+    def read(self) -> B: ...
 
-    def start(self, bundle: Bundle) -> Served: ...
+    def start(self, bundle: B) -> Served[M, L]: ...
 
 
-class Member:
+class Member(Generic[M, L]):
     """route, name: of the route, and of this model in it. source: of its versions. breaker: makes a new one for a version.
     trial: makes one for a version that replaces another. limit_s: for one answer, None for what the request has."""
 
@@ -53,7 +62,7 @@ class Member:
         self,
         route: str,
         name: str,
-        source: Source,
+        source: Source[Any, M, L],
         *,
         breaker: Callable[[], Breaker],
         trial: Callable[[], Trial],
@@ -66,12 +75,12 @@ class Member:
         self._limit_s, self._observer = limit_s, observer
         self.state: State = "waiting"
         self.failure: str | None = None
-        self.served: Served | None = None
+        self.served: Served[M, L] | None = None
         self.breaker = breaker()
         self._mark: object = None
         self._retry = True
         self._lock = threading.Lock()
-        self._previous: Served | None = None
+        self._previous: Served[M, L] | None = None
         self._trial: Trial | None = None
         self._taken_back: set[str] = set()
         self._renewals = 0
@@ -82,7 +91,7 @@ class Member:
         then no, from then on yes, or whoever sends requests to those that are ready only would never find out."""
         return self.served is not None and self.breaker.may_admit
 
-    def refresh(self, accept: Callable[[Served], None], *, retry: bool) -> None:
+    def refresh(self, accept: Callable[[Served[M, L]], None], *, retry: bool) -> None:
         """Load the version that is to be served, if it is another one than that which is, or was refused the last time.
         accept: raises BundleError for one that does not fit beside the other models of the route. Blocks; called by one
         thread at a time; raises ConfigError."""
@@ -94,9 +103,7 @@ class Member:
             bundle = self._source.read()
             if bundle.digest not in self._taken_back:
                 if self.served is None or bundle.digest != self.served.digest:
-                    served = self._source.start(bundle)
-                    accept(served)
-                    self._take(served)
+                    self._take(self._accepted(bundle, accept))
                 self.failure = None
             self._retry = False
         except BundleError as error:
@@ -104,7 +111,7 @@ class Member:
             self._retry = True
         self._mark = mark
 
-    async def look(self, work: Callable[[Served], T], within_s: float) -> tuple[Served, T]:
+    async def look(self, work: Callable[[Served[M, L]], T], within_s: float) -> tuple[Served[M, L], T]:
         """The version that answers, and what `work` returns for it, from one of its threads, within as many seconds.
 
         Raises Unanswered when the model is the reason that there is no answer, and otherwise what `work` raises.
@@ -133,9 +140,19 @@ class Member:
         """Take no more work."""
         for served in (self.served, self._previous):
             if served is not None:
-                served.workers.close()
+                served.close()
 
-    def _reason(self, error: Exception, served: Served, call: Call) -> Exception:
+    def _accepted(self, bundle: Verified, accept: Callable[[Served[M, L]], None]) -> Served[M, L]:
+        """The version that a bundle makes. What it shares with others is given back when it is not taken."""
+        served = self._source.start(bundle)
+        try:
+            accept(served)
+        except BundleError:
+            served.close()
+            raise
+        return served
+
+    def _reason(self, error: Exception, served: Served[M, L], call: Call) -> Exception:
         """What `look` raises in place of an error; whatever is not the request's fault counts against the model."""
         if isinstance(error, TooSlow) and error.begun:
             served.stop()
@@ -153,14 +170,14 @@ class Member:
         self._tell_trial(served, failed=True)
         return Unanswered("failed")
 
-    def _take(self, served: Served) -> None:
+    def _take(self, served: Served[M, L]) -> None:
         with self._lock:
             old, self._previous = self._previous, self.served
             self.served, self.breaker, self._renewals = served, self._new_breaker(), 0
             self._trial = None if self._previous is None else self._new_trial()
             self.state = "ready"
         if old is not None:
-            old.workers.close()
+            old.close()
         log.info("model_ready", model=self.name, version=served.manifest.version)
         self._observer.loaded(self.route, self.name, True)
         self._say_what_answers(served)
@@ -180,7 +197,7 @@ class Member:
             if self.served is not None:
                 self._observer.swapped(self.route, self.name, "refused")
 
-    def _tell_trial(self, served: Served, *, failed: bool) -> None:
+    def _tell_trial(self, served: Served[M, L], *, failed: bool) -> None:
         trial = self._trial
         if trial is None or trial.over() or served is not self.served:
             return
@@ -197,14 +214,14 @@ class Member:
             self._renewals = 0
             version = served.manifest.version
             self.failure = f"Version {version} failed too often and was taken back for {previous.manifest.version}."
-        served.workers.close()
+        served.close()
         log.error("model_taken_back", model=self.name, version=version)
         self._say_what_answers(previous)
         self._observer.swapped(self.route, self.name, "rolled back")
 
-    def _say_what_answers(self, served: Served) -> None:
+    def _say_what_answers(self, served: Served[M, L]) -> None:
         self._observer.breaker(self.route, self.name, "closed")
-        self._observer.expects(self.route, self.name, served.manifest.reference)
+        self._observer.expects(self.route, self.name, served.reference)
 
     def _end_trial(self) -> None:
         with self._lock:
@@ -213,9 +230,9 @@ class Member:
                 return
             self._trial = self._previous = None
         if previous is not None:
-            previous.workers.close()
+            previous.close()
 
-    def _renewed(self, stuck: Served) -> Served:
+    def _renewed(self, stuck: Served[M, L]) -> Served[M, L]:
         """Threads that hang in the network cannot be ended; others take their place, a few times."""
         with self._lock:
             if self.served is not stuck or self._renewals >= _RENEWALS:

@@ -1,4 +1,4 @@
-"""The versions of one model, as signed bundles on disk, and how one of them is made to answer."""
+"""The versions of one detector, as signed bundles on disk, and how one of them is made to answer."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from safelight.errors import ConfigError, ManifestInvalid
 from safelight.postprocess import Thresholds
 from serving import model_settings
 from serving.detector.predictor import Predictor
+from serving.models import reading
 from serving.models.batching import Batcher
 from serving.models.network import Network, open_network
 from serving.models.observer import Observer
-from serving.models.reading import pointer_of, read
 from serving.models.served import Served, VariantState
 from serving.resilience.workers import Workers
 from serving.settings import Settings
 
+Detecting = Served[Manifest, Predictor]
 _ELSEWHERE = 10.0
 """How much further than on a CPU an answer may be from the golden one: others multiply with ten bits (TF32) or sixteen."""
 
 
 @dataclass(frozen=True)
 class Shelf:
-    """A `Source`. route, name: of the route, and of the model in it. clock: monotonic seconds."""
+    """A `Source` of detectors. route, name: of the route, and of the model in it. clock: monotonic seconds."""
 
     route: str
     name: str
@@ -36,19 +37,14 @@ class Shelf:
     clock: Callable[[], float]
 
     def mark(self) -> object:
-        """What changes when the file that names the version is replaced; a version that the settings name stays."""
-        pointer = pointer_of(self.member, self.settings)
-        try:
-            found = None if pointer is None else pointer.stat()
-        except OSError:
-            return None
-        return found and (found.st_mtime_ns, found.st_ino, found.st_size)
+        """What changes when another version may be there."""
+        return reading.mark(self.member, self.settings)
 
     def read(self) -> Bundle:
         """The verified bundle. Raises BundleError, ConfigError when a key is missing."""
-        return read(self.member, self.settings)
+        return reading.read(self.member, self.settings)
 
-    def start(self, bundle: Bundle) -> Served:
+    def start(self, bundle: Bundle) -> Detecting:
         """Make a verified bundle answer, by the variants that are wanted and that it has, after a look at its golden samples.
 
         Raises ManifestInvalid when its graph is not what the manifest says, does not answer as it did at export, or cannot run
@@ -60,7 +56,7 @@ class Shelf:
         try:
             network = open_network(
                 manifest,
-                bundle.model if file is None else bundle.graphs[file],
+                bundle.files[file or MODEL],
                 threads=runtime.threads,
                 provider=runtime.provider,
                 warm_batches=(2,),  # one input alone is what golden samples are
@@ -81,6 +77,8 @@ class Shelf:
             network.terminate,
             next((variant.least_side for variant in used.values() if variant.least_side is not None), None),
             states(manifest, runtime),
+            answers=manifest.labels,
+            reference=manifest.reference,
         )
 
     def _predictor(self, manifest: Manifest, network: Network) -> Predictor:

@@ -45,8 +45,10 @@ class Workers:
         self._threads, self._waiting, self._clock = threads, waiting, clock
         self._queued, self._told = queued, 0
         self._queue: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
-        self._started = 0
+        self._started = self._ended_threads = 0
         self._closed = False
+        self._then: Callable[[], None] = lambda: None
+        self._ending = threading.Lock()
         self._usual_s = 0.0
         self.under_way = 0
 
@@ -82,12 +84,16 @@ class Workers:
         """Others like these, with threads of their own."""
         return Workers(self._threads, self._waiting, self._clock, self._queued)
 
-    def close(self) -> None:
-        """Take no more work; threads end when what waits is done. Idempotent."""
-        if not self._closed:
-            self._closed = True
-            for _ in range(self._started):
-                self._queue.put(None)
+    def close(self, then: Callable[[], None] = lambda: None) -> None:
+        """Take no more work; threads end when what waits is done. then: called once, after the last of them; never while one
+        hangs. Idempotent."""
+        if self._closed:
+            return
+        self._closed, self._then = True, then
+        if not self._started:
+            then()
+        for _ in range(self._started):
+            self._queue.put(None)
 
     def _start_threads(self) -> None:
         while self._started < self._threads:
@@ -99,6 +105,14 @@ class Workers:
             piece.future.set_exception(TooSlow(piece.begun))
 
     def _serve(self) -> None:
+        self._work()
+        with self._ending:
+            self._ended_threads += 1
+            last = self._ended_threads == self._started
+        if last:
+            self._then()
+
+    def _work(self) -> None:
         while (piece := self._queue.get()) is not None:
             result, error = None, None
             if not piece.unwanted:

@@ -99,6 +99,7 @@ def settings(bundles: Path, private_key: Path, tmp_path_factory: pytest.TempPath
                     "body_timeout_s": 5,
                 }
             ),
+            "readers": shipped.readers.model_copy(update={"routes": (), "default": None}),
             "batching": Batching(max_batch=4),
             "runtime": Runtime(threads=1, precision="fp32", dct=False),
             "rates": shipped.rates.model_copy(update={"limit": "none", "sealed_anonymous": "none"}),

@@ -29,7 +29,7 @@ def test_models_answer_once_loaded(settings):
     catalogue = catalogue_of(settings)
     assert states(catalogue) == {"coco": "waiting", "tree-crowns": "waiting"} and not catalogue.pool(None).ready
     with pytest.raises(ModelUnavailable):
-        catalogue.pool(None).labels  # noqa: B018
+        catalogue.pool(None).manifest  # noqa: B018
     catalogue.load()
     assert states(catalogue) == {"coco": "ready", "tree-crowns": "ready"} and catalogue.pool(None).ready
     assert catalogue.pool(None).primary.manifest.name == "coco"

@@ -84,6 +84,7 @@ class Source:
             None,  # type: ignore[arg-type]
             self.workers(),
             lambda: self.stopped.append(bundle.version),
+            answers=bundle.labels,
         )
 
 

@@ -65,7 +65,7 @@ def test_the_first_answers(make_pool, clock, notes):
     pool = make_pool(a=Version("v1"), b=Version("v2"))
     looked = ask(pool, {"v1": found(BOX)}, clock)
     assert [name for name, _ in looked.by] == ["a"] and looked.passed_over == () and len(looked.found) == 1
-    assert notes.of("fell_back") == [] and pool.ready and pool.labels == ("person", "cat")
+    assert notes.of("fell_back") == [] and pool.ready and pool.manifest.labels == ("person", "cat")
 
 
 def test_one_that_fails_is_passed_over(make_pool, clock, notes):
@@ -111,7 +111,7 @@ def test_a_lone_model_may_come_with_other_labels(make_pool):
     pool = make_pool(a=Version("v1"))
     pool.members[0]._source.current = Version("v2", labels=("dog",))
     pool.refresh(retry=True)
-    assert pool.labels == ("dog",)
+    assert pool.manifest.labels == ("dog",)
 
 
 def test_when_nobody_answers_it_is_said_why(make_pool, clock):
