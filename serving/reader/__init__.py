@@ -1,0 +1,1 @@
+"""Reading pictures into JSON: a vision-language model's graphs, many requests at a time, without torch."""
