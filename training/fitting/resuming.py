@@ -39,10 +39,10 @@ class Start:
 
 @dataclass(frozen=True)
 class Code:
-    """What a kind of learner computes with, besides this package. packages: folders of Python files. vocabulary: files of
-    safelight. libraries: distributions, besides those that every training uses."""
+    """What a kind of learner computes with, besides this package. places: Python files, or folders of them. vocabulary: files
+    of safelight. libraries: distributions, besides those that every training uses."""
 
-    packages: tuple[Path, ...]
+    places: tuple[Path, ...]
     vocabulary: tuple[str, ...]
     libraries: tuple[str, ...]
 
@@ -143,8 +143,9 @@ def _code_digest(code: Code) -> str:
     """Of the code that trains: this package, the learner's, and what of the vocabulary it uses."""
     digest = hashlib.sha256()
     vocabulary = Path(str(safelight.__file__)).parent
-    packages = [path for folder in (Path(__file__).parent, *code.packages) for path in sorted(folder.rglob("*.py"))]
-    for path in [*packages, *(vocabulary / name for name in code.vocabulary)]:
+    places = (Path(__file__).parent, *code.places)
+    files = [path for place in places for path in ([place] if place.is_file() else sorted(place.rglob("*.py")))]
+    for path in [*files, *(vocabulary / name for name in code.vocabulary)]:
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
 

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from training.vlm.families.adapters import Adaptation
 
 Part = Literal["text", "vision", "connector", "unused"]
+IMAGE_FEATURES = "image_features"
+"""An input of `loss` in place of pixels: `(B, N, H)`, what `SmolVlm.features` made of the pictures."""
 
 
 class HfReader(Reader):
@@ -107,6 +109,9 @@ class HfReader(Reader):
         # The head is the costliest layer of a small model, so it runs only from the token before the first answer on.
         kept = labels.shape[1] - int(answered[0]) + 1
         inputs = self._placed({name: value for name, value in batch.items() if name != "labels"})
+        features = inputs.pop(IMAGE_FEATURES, None)
+        if features is not None:
+            inputs["mm_encoder_outputs"] = self._seen(features)
         logits: Tensor = self.model(**inputs, use_cache=False, logits_to_keep=kept).logits
         wanted = labels[:, 1 - kept :].to(logits.device)
         return functional.cross_entropy(logits[:, :-1].flatten(0, 1).float(), wanted.flatten(), ignore_index=IGNORED)
@@ -157,6 +162,15 @@ class HfReader(Reader):
         whole.model.requires_grad_(False)
         whole.adaptation = None
         return whole
+
+    def features(self, example: Example) -> Example:
+        """The example with what tower and connector make of its picture in place of the pixels: for networks of which
+        neither changes. Raises ConfigError where the family does not offer it."""
+        raise ConfigError(f"features: expected the family smolvlm, got {self.family}.")
+
+    def _seen(self, features: Tensor) -> Any:
+        """Such features as the network takes them. Raises ConfigError where the family does not offer it."""
+        raise ConfigError(f"features: expected the family smolvlm, got {self.family}.")
 
     def _sequence(self, ids: Tensor) -> dict[str, Tensor]:
         """What else the network takes for each token."""

@@ -7,6 +7,7 @@ safelight/reader/picture.py, as in export and serving.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,11 +18,13 @@ from torch import Tensor
 from safelight.errors import ConfigError
 from safelight.reader.picture import to_input
 from training.vlm.families.chat import Chat
-from training.vlm.families.reader import HfReader, Part
+from training.vlm.families.reader import IMAGE_FEATURES, HfReader, Part
+from training.vlm.interface import Example
 
 _IMAGE = "<image>"
 _AROUND = "<fake_token_around_image>"
 _GLOBAL = "<global-img>"
+_PIXELS = "pixel_values"
 
 
 class SmolVlm(HfReader):
@@ -53,5 +56,18 @@ class SmolVlm(HfReader):
         whole = _GLOBAL if _GLOBAL in self.tokenizer.get_vocab() else ""
         return Chat(self.tokenizer, _IMAGE, _AROUND + whole + _IMAGE * self.image_tokens + _AROUND)
 
+    def features(self, example: Example) -> Example:
+        pixels = self._placed({_PIXELS: example.inputs[_PIXELS][None]})[_PIXELS]
+        network: Any = self.base
+        with torch.no_grad():
+            rows: Tensor = network.model.get_image_features(pixels, return_dict=True).pooler_output[0]
+        others = {name: value for name, value in example.inputs.items() if name != _PIXELS}
+        return replace(example, inputs={**others, IMAGE_FEATURES: rows.cpu()})
+
+    def _seen(self, features: Tensor) -> Any:
+        from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+        return {"image": BaseModelOutputWithPooling(pooler_output=list(features))}
+
     def _picture(self, pixels: npt.NDArray[np.uint8]) -> dict[str, Tensor]:
-        return {"pixel_values": torch.from_numpy(to_input(pixels, self.image_side))[None]}
+        return {_PIXELS: torch.from_numpy(to_input(pixels, self.image_side))[None]}
