@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from training.vlm.interface import Reader
 
 DESCRIPTION = "adaptation.json"
+SETTINGS = "adapter_config.json"
 ADAPTER = "adapter_model.safetensors"
 TRAINED = "trained.safetensors"
 Tuning = Literal["frozen", "lora", "full"]
@@ -92,15 +93,15 @@ def adapt(reader: Reader, adaptation: Adaptation) -> Reader:
         from peft import prepare_model_for_kbit_training
 
         own.model = prepare_model_for_kbit_training(own.model, use_gradient_checkpointing=False)
-    adapted: Any = get_peft_model(own.model, config)
-    adapted.peft_config["default"].base_model_name_or_path = None  # a path here means nothing elsewhere
-    own.model = adapted
+    training = own.model.training
+    own.model = get_peft_model(own.model, config)
+    own.model.train(training)  # PEFT's own modules come in training mode, with their dropout at work
     own.adaptation = adaptation
     for name, parameter in own.base.named_parameters():
         if _trained_whole(own, adaptation, name):
             parameter.requires_grad_(True)
     if adaptation.gradient_checkpointing:
-        own.base.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
+        own.base.activation_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
     return own
 
 
@@ -144,6 +145,9 @@ def save_adapter(reader: HfReader, folder: Path) -> None:
     model: Any = reader.model
     model.save_pretrained(str(folder), save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
+    settings = json.loads((folder / SETTINGS).read_text())
+    settings["base_model_name_or_path"] = None  # PEFT writes the base's path, which means nothing elsewhere
+    (folder / SETTINGS).write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
     description = {"family": reader.family, "image_side": reader.image_side, "adaptation": asdict(reader.adaptation)}
     (folder / DESCRIPTION).write_text(json.dumps(description, indent=2, sort_keys=True) + "\n")
     whole = {
