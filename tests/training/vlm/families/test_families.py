@@ -127,12 +127,13 @@ def test_a_learnt_answer_ends_and_reads_back(opened, pictures, name):
     reader, _ = opened(name)
     adapt(reader, Adaptation(rank=8, alpha=16))
     learnt = reader.collate([reader.encode(pictures[0], PROMPT, ANSWERS[1])])
-    assert trained(reader, learnt, steps=160)[-1] < 0.05
+    loss = trained(reader, learnt, steps=100)[-1]
+    assert loss < 0.4
     reader.model.train()
     answer = reader.generate(pictures[:1], PROMPT, 60)[0]
     assert answer.text == ANSWERS[1]
     assert answer.token_ids[-1] == reader.eos_id
-    assert np.exp(answer.log_probability) > 0.3
+    assert -answer.log_probability / len(answer.token_ids) == pytest.approx(loss, abs=0.02)
     assert reader.model.training  # as it was found
 
 
