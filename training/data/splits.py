@@ -1,11 +1,13 @@
 """Pictures to train, val and test: groups stay together, classes are spread evenly, the seed decides the rest.
 
-Knows nothing of files or annotation formats. After Sechidis, Tsoumakas and Vlahavas, "On the stratification of multi-label
-data", ECML PKDD 2011, with groups in the place of single examples.
+Or by a hash of their groups' names, which needs no look at the others. Knows nothing of files or annotation formats. After
+Sechidis, Tsoumakas and Vlahavas, "On the stratification of multi-label data", ECML PKDD 2011, with groups in the place of
+single examples.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 
@@ -34,6 +36,27 @@ def grouped(keys: Sequence[Sequence[Hashable]]) -> list[int]:
             one, other = root(index), root(owner.setdefault(key, index))
             names[max(one, other)] = min(one, other)
     return [root(index) for index in range(len(keys))]
+
+
+def by_hash(key: str, fractions: Mapping[str, float], seed: int) -> str:
+    """The split of a group by a hash of its name alone, so that it stays where it is whatever else is added or removed.
+
+    fractions: by split, in order; they are scaled to a sum of 1. Raises ValueError on fractions that are not positive.
+    """
+    if not fractions or any(not share > 0 for share in fractions.values()):
+        raise ValueError("fractions: expected a positive share for each split")
+    place = position(key, seed) * sum(fractions.values())
+    for name, share in fractions.items():
+        place -= share
+        if place < 0:
+            return name
+    return list(fractions)[-1]  # rounding
+
+
+def position(key: str, seed: int) -> float:
+    """Where a name lies in [0, 1): evenly spread, other with another seed."""
+    digest = hashlib.sha256(f"{seed}\0{key}".encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:7], "big") / (1 << 56)
 
 
 def stratified(

@@ -8,7 +8,7 @@ from safelight.errors import DataError
 from training.data.duplicates import Pair
 from training.data.parting import SplitRules, named, parted
 from training.data.records import Found, PictureFile, Scene
-from training.data.splits import grouped, stratified
+from training.data.splits import by_hash, grouped, stratified
 
 TENTHS = {"train": 0.8, "val": 0.1, "test": 0.1}
 
@@ -139,3 +139,15 @@ def test_named_scenes_and_regions():
 def test_rules_that_cannot_hold_are_refused(values):
     with pytest.raises(ValueError, match="expected"):
         SplitRules(**values)
+
+
+def test_a_hash_leaves_groups_where_they_are():
+    fractions = {"train": 0.8, "val": 0.1, "test": 0.1}
+    names = [f"group {n}" for n in range(4000)]
+    found = Counter(by_hash(name, fractions, 3) for name in names)
+    assert all(abs(found[split] / 4000 - share) < 0.02 for split, share in fractions.items())
+    assert [by_hash(name, fractions, 3) for name in names[:50]] == [by_hash(name, fractions, 3) for name in names[:50]]
+    assert [by_hash(name, fractions, 3) for name in names] != [by_hash(name, fractions, 4) for name in names]
+    assert by_hash("\ud800", {"all": 1.0}, 0) == "all"
+    with pytest.raises(ValueError, match="positive"):
+        by_hash("a", {"train": 0.0}, 0)
