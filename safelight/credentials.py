@@ -24,7 +24,7 @@ from pathlib import Path
 from safelight.errors import ConfigError
 
 FILE = Path(".safelight/api-keys.jsonl")
-SCOPES = ("detect", "models", "metrics")
+SCOPES = ("detect", "read", "models", "metrics")
 """What credentials may allow."""
 PREFIX = "sl_"
 """How every key begins, so that scanners for leaked secrets, and the service, know one when they see it."""

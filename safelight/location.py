@@ -45,11 +45,12 @@ def coarse_geohash(latitude: str, longitude: str, precision: int) -> str:
     return str(pygeohash.encode(_degrees("latitude", latitude, 90), _degrees("longitude", longitude, 180), precision))
 
 
-def coarse_zip(text: str) -> str:
-    """Three digits of a US ZIP or ZIP+4 code, 000 where few people live. Raises InvalidOption, without the value."""
+def coarse_zip(text: str, name: str = "zip") -> str:
+    """Three digits of a US ZIP or ZIP+4 code, 000 where few people live. name: what the option is called. Raises
+    InvalidOption, without the value."""
     found = _ZIP.fullmatch(text)
     if found is None:
-        raise InvalidOption("zip: expected a US ZIP code of five digits, or nine as in 12345-6789.")
+        raise InvalidOption(f"{name}: expected a US ZIP code of five digits, or nine as in 12345-6789.")
     return NOBODY_TOLD if found[1] in FEW_PEOPLE else found[1]
 
 

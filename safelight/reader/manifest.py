@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from safelight.errors import ManifestInvalid
 from safelight.manifest import Described, Frozen, Pinned
+from safelight.reader.golden import GoldenReadings
 
 VISION = "vision.onnx"
 EMBEDDING = "embedding.onnx"
@@ -94,7 +95,8 @@ class ReaderManifest(Described):
 
     base: the one bundle that it was trained on. rank: of its matrices. prompt_ids: the prompt whole, as tokens, with the
     base's image tokens in it. json_schema: of the answer. quality: limits of `safelight.reader.quality` that pictures are
-    held to, where they are not the usual ones.
+    held to, where they are not the usual ones. golden: by the base's decoder, for they do not answer alike, what it answers
+    wherever it is loaded.
     """
 
     task: Literal["image-to-json"]
@@ -106,6 +108,7 @@ class ReaderManifest(Described):
     max_new_tokens: Count
     calibration: Calibration = Calibration()
     quality: dict[str, float] = Field(default={})
+    golden: dict[str, GoldenReadings] = Field(default={})
     metrics: dict[str, Any]
     parity: dict[str, Any]
     data_digest: str | None

@@ -8,6 +8,7 @@ browsers may do), `UnderWay` (how many at a time), `Sealed` (opens sealed reques
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from starlette.types import ASGIApp
@@ -19,6 +20,7 @@ from serving.api.detect import DetectRoute
 from serving.api.direct import Direct
 from serving.api.lazy import Lazy
 from serving.api.models import ModelsRoute
+from serving.api.read import ReadRoute
 from serving.models.catalogue import Catalogue
 from serving.page.page import PAGE_PATHS
 from serving.privacy.access import Access, Admission, require_scopes
@@ -30,13 +32,14 @@ from serving.privacy.listeners import Listeners
 from serving.privacy.multipart import FRAMING_BYTES
 from serving.privacy.policy import SealedOnly
 from serving.privacy.sealed import Sealed
+from serving.reader.catalogue import KeyCatalogue, load_keys
 from serving.resilience.memory import Budget
 from serving.resilience.pace import Pace
 from serving.resilience.underway import UnderWay
 from serving.settings import Settings
 from serving.telemetry.telemetry import Telemetry
 
-PATHS = ("/v1/detect", "/v1/models", "/openapi.json", KEYS_PATH, GATEWAY_PATH)
+PATHS = ("/v1/detect", "/v1/read", "/v1/read:batch", "/v1/models", "/openapi.json", KEYS_PATH, GATEWAY_PATH)
 OPEN_PATHS = ("/v1/models", "/openapi.json")
 """Those that neither take nor give anybody's data."""
 _LINGER_S = 5.0
@@ -53,12 +56,15 @@ def create_app(
     clock: Callable[[], float],
     audit: Sink = UNAUDITED,
     telemetry: Telemetry | None = None,
+    now: Callable[[], float] = time.time,
+    known: KeyCatalogue | None = None,
 ) -> ASGIApp:
     """The application. gate: opens sealed requests. access: who may ask. listeners: the addresses it is reached at.
     new_id: a fresh random id. clock: monotonic seconds. audit: where records of requests go.
-    telemetry: counts requests, if anybody does.
+    telemetry: counts requests, if anybody does. now: seconds since the epoch. known: of what is read, the file that is
+    shipped unless given. Raises ConfigError when that file does not hold.
 
-    Reads nothing and loads nothing: `catalogue`, `gate` and `access` are loaded later.
+    Loads nothing else: `catalogue`, `gate` and `access` are loaded later.
     """
     limits = settings.limits
     images = ImageLimits(limits.max_bytes, limits.max_pixels, limits.media_types, limits.max_side)
@@ -74,15 +80,32 @@ def create_app(
         pictures=limits.pictures,
         clock=clock,
     )
+    read = ReadRoute(
+        catalogue,
+        intake,
+        images,
+        settings.readers,
+        load_keys() if known is None else known,
+        timeout_s=limits.request_timeout_s,
+        pictures=limits.pictures,
+        clock=clock,
+        now=now,
+    )
     models = ModelsRoute(catalogue)
 
     def framework() -> ASGIApp:
         from serving.api.documented import documented
 
-        return documented(settings, detect, models)
+        return documented(settings, detect, read, models)
 
     require_scopes(PATHS)
-    routed = Direct(Lazy(framework), {("POST", "/v1/detect"): detect.detect, ("GET", "/v1/models"): models.models})
+    direct = {
+        ("POST", "/v1/detect"): detect.detect,
+        ("POST", "/v1/read"): read.read,
+        ("POST", "/v1/read:batch"): read.read_several,
+        ("GET", "/v1/models"): models.models,
+    }
+    routed = Direct(Lazy(framework), direct)
     inner = SealedOnly(
         routed, open_paths={*OPEN_PATHS, *PAGE_PATHS}, allow_plaintext=settings.allow_plaintext, listeners=listeners
     )

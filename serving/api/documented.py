@@ -13,14 +13,16 @@ from safelight.errors import SafelightError
 from serving.api import openapi, problems
 from serving.api.detect import DetectRoute
 from serving.api.models import ModelList, ModelsRoute
+from serving.api.read import ReadRoute
 from serving.detector.schemas import DetectAnswer
 from serving.page.page import add_page
 from serving.privacy.access import require_scopes
 from serving.privacy.context import context_of
+from serving.reader.schemas import BatchAnswer, FieldsAnswer, KeysAnswer
 from serving.settings import Settings
 
 
-def documented(settings: Settings, detect: DetectRoute, models: ModelsRoute) -> FastAPI:
+def documented(settings: Settings, detect: DetectRoute, read: ReadRoute, models: ModelsRoute) -> FastAPI:
     """Every public route but those of sealing. Reads the page's files."""
     api = FastAPI(
         title="Safelight", version=safelight.__version__, description=openapi.DESCRIPTION,
@@ -32,6 +34,17 @@ def documented(settings: Settings, detect: DetectRoute, models: ModelsRoute) -> 
         responses=openapi.detect_responses(DetectAnswer),
         openapi_extra=openapi.detect_request(settings.models, settings.default_model, settings.limits.media_types),
         tags=["detector"],
+    )  # fmt: skip
+    readers, media_types = settings.readers, settings.limits.media_types
+    api.add_api_route(
+        "/v1/read", read.read, methods=["POST"], response_model=None,
+        responses=openapi.read_responses(KeysAnswer | FieldsAnswer),
+        openapi_extra=openapi.read_request(readers.routes, readers.default, media_types), tags=["reader"],
+    )  # fmt: skip
+    api.add_api_route(
+        "/v1/read:batch", read.read_several, methods=["POST"], response_model=None,
+        responses=openapi.batch_responses(BatchAnswer),
+        openapi_extra=openapi.batch_request(readers.routes, readers.default, readers.batch), tags=["reader"],
     )  # fmt: skip
     api.add_api_route(
         "/v1/models", models.models, methods=["GET"], response_model=None,

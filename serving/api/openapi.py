@@ -25,6 +25,7 @@ from safelight.errors import (
     NotAnImage,
     Overloaded,
     PlaintextRefused,
+    PoorPicture,
     RateLimited,
     SafelightError,
     SeveralPictures,
@@ -35,6 +36,7 @@ from safelight.errors import (
     TypeMismatch,
     Unauthenticated,
     UnknownModel,
+    Unreadable,
     UnsupportedFormat,
 )
 from safelight.image_structure.still import several, trailing
@@ -74,6 +76,17 @@ REFUSALS: dict[type[SafelightError], str] = {
     DeadlineExceeded: "Expected an answer within 60 s of the request's arrival. Send it again later.",
 }
 """Every refusal of the gateway with an example of its message."""
+_POOR = PoorPicture(
+    {"sharpness": 3.1, "luminance": 0.42, "dark": 0.01, "bright": 0.0, "contrast": 0.31, "width": 640, "height": 480},
+    [
+        {
+            "measure": "sharpness",
+            "value": 3.1,
+            "limit": 8.0,
+            "advice": "Hold the camera still, and let it focus on the object.",
+        }
+    ],
+)
 _COARSE = "Made coarse at once; the answer says what is left of it, and nothing else is kept."
 _OF_ACCESS = (Unauthenticated, Forbidden, RateLimited, AccessUndecided)
 _SCHEMES = {
@@ -116,6 +129,51 @@ def detect_request(models: Sequence[str], default: str, media_types: Sequence[st
         ],
         "requestBody": {"required": True, "content": bodies},
     }
+
+
+def read_request(readers: Sequence[str], default: str | None, media_types: Sequence[str]) -> dict[str, Any]:
+    """The options and bodies of POST /v1/read. media_types: of images."""
+    request = detect_request(readers, default or "", media_types)
+    return {"parameters": _read_options(readers, default), "requestBody": request["requestBody"]}
+
+
+def batch_request(readers: Sequence[str], default: str | None, most: int) -> dict[str, Any]:
+    """The options and the body of POST /v1/read:batch. most: images in it."""
+    images = {"type": "array", "items": {"type": "string", "format": "binary"}, "minItems": 1, "maxItems": most}
+    form = {"type": "object", "required": [FIELD], "properties": {FIELD: images}, "additionalProperties": False}
+    example = {
+        "summary": "several files",
+        "description": f"curl -F {FIELD}=@one.jpg -F {FIELD}=@two.jpg",
+        "value": {FIELD: ["(bytes)", "(bytes)"]},
+    }
+    content = {"multipart/form-data": {"schema": form, "examples": {"files": example}}}
+    return {"parameters": _read_options(readers, default), "requestBody": {"required": True, "content": content}}
+
+
+def _read_options(readers: Sequence[str], default: str | None) -> list[dict[str, Any]]:
+    chosen: dict[str, Any] = {"type": "string"}
+    if readers:
+        chosen |= {"enum": list(readers), "default": default}
+    zipcode = {"type": "string", "pattern": r"^[0-9]{5}(-?[0-9]{4})?$"}
+    wait = {"type": "integer", "minimum": 1}
+    return [
+        _option("model", chosen, default or "keys", "Which reader reads."),
+        _option("zipcode", zipcode, "94103", f"A US ZIP code. {_COARSE}"),
+        _option("timeout_ms", wait, 2000, "For the answer, where the service's is too long."),
+    ]
+
+
+def read_responses(answer: Any) -> dict[int | str, dict[str, Any]]:
+    """The answers and refusals of POST /v1/read."""
+    refusals = _refusals([*REFUSALS, PoorPicture, Unreadable])
+    return {200: {"model": answer, "description": "What was read, and what is known of it."}, **refusals}
+
+
+def batch_responses(answer: Any) -> dict[int | str, dict[str, Any]]:
+    """The answers of POST /v1/read:batch, and its refusals of the whole: those of one picture are in its result."""
+    of_one = {NotAnImage, TypeMismatch, CorruptImage, SeveralPictures, TrailingData, SideTooLong, TooManyPixels}
+    refusals = _refusals([error for error in REFUSALS if error not in of_one])
+    return {200: {"model": answer, "description": "Each picture's answer, or its problem."}, **refusals}
 
 
 def _degrees(most: int) -> dict[str, Any]:
@@ -225,7 +283,7 @@ def _refusals(errors: Sequence[type[SafelightError]]) -> dict[int | str, dict[st
             {"model": problems.Problem, "description": "", "content": {problems.MEDIA_TYPE: {"examples": {}}}},
         )
         entry["description"] = f"{entry['description']} {error.title}.".strip()
-        example = {"summary": error.title, "value": _problem(error, REFUSALS[error])}
+        example = {"summary": error.title, "value": _example(error)}
         entry["content"][problems.MEDIA_TYPE]["examples"][error.__name__] = example
     return responses
 
@@ -233,6 +291,12 @@ def _refusals(errors: Sequence[type[SafelightError]]) -> dict[int | str, dict[st
 def _written(responses: dict[int | str, dict[str, Any]]) -> dict[str, Any]:
     """Responses as FastAPI would write them: it does not look at routes that it does not have."""
     return {str(status): {k: v for k, v in one.items() if k != "model"} for status, one in responses.items()}
+
+
+def _example(error: type[SafelightError]) -> dict[str, Any]:
+    own: dict[type[SafelightError], SafelightError] = {PoorPicture: _POOR, Unreadable: Unreadable()}
+    known = own.get(error)
+    return _problem(error, REFUSALS[error]) if known is None else problems.of_error(known, _REQUEST_ID).model_dump()
 
 
 def _problem(error: type[SafelightError], detail: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The options of a detection, out of the query string; of a place, only its coarse form. Knows nothing of bodies.
+"""The options of a detection or a reading, out of the query string; of a place, only its coarse form. Knows nothing of bodies.
 
 FastAPI's own parsing would ignore unknown names, take the last of several values, and echo what it refuses.
 """
@@ -13,6 +13,7 @@ from safelight.errors import InvalidOption
 from safelight.location import CoarseLocation, coarse_geohash, coarse_zip
 
 NAMES = ("model", "threshold", "classes", "render", "timeout_ms", "latitude", "longitude", "zip")
+READ_NAMES = ("model", "zipcode", "timeout_ms")
 _LONGEST_MS = 3_600_000
 
 
@@ -33,12 +34,7 @@ class DetectOptions:
     def parse(cls, pairs: Sequence[tuple[str, str]], geohash_precision: int) -> DetectOptions:
         """Options from the query's (name, value) pairs; an empty value is as good as none. geohash_precision: characters
         that are kept of a place. Raises InvalidOption."""
-        names = [name for name, _ in pairs]
-        if not set(names) <= set(NAMES):
-            raise InvalidOption(f"The query may hold {', '.join(NAMES)} only.")
-        if len(set(names)) != len(names):
-            raise InvalidOption("Each option may be given once.")
-        given = {name: value for name, value in pairs if value}
+        given = _given(pairs, NAMES)
         if given.get("render", "png") != "png":
             raise InvalidOption("render: expected png, or to be left out for JSON.")
         return cls(
@@ -57,6 +53,36 @@ class DetectOptions:
         if not set(self.classes) <= set(labels):
             raise InvalidOption("classes: expected labels of the model, which /v1/models lists, separated by commas.")
         return [labels.index(label) for label in dict.fromkeys(self.classes)]
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """model: None for the default one. location: what is left of the ZIP code that was given, None when none was. timeout_s:
+    for the answer, None for as long as the service allows."""
+
+    model: str | None = None
+    location: CoarseLocation | None = None
+    timeout_s: float | None = None
+
+    @classmethod
+    def parse(cls, pairs: Sequence[tuple[str, str]]) -> ReadOptions:
+        """As `DetectOptions.parse`. Raises InvalidOption."""
+        given = _given(pairs, READ_NAMES)
+        return cls(
+            given.get("model"),
+            CoarseLocation(zip3=coarse_zip(given["zipcode"], "zipcode")) if "zipcode" in given else None,
+            _timeout_s(given["timeout_ms"]) if "timeout_ms" in given else None,
+        )
+
+
+def _given(pairs: Sequence[tuple[str, str]], known: Sequence[str]) -> dict[str, str]:
+    """The options that have a value. Raises InvalidOption for one that is not known, or given twice."""
+    names = [name for name, _ in pairs]
+    if not set(names) <= set(known):
+        raise InvalidOption(f"The query may hold {', '.join(known)} only.")
+    if len(set(names)) != len(names):
+        raise InvalidOption("Each option may be given once.")
+    return {name: value for name, value in pairs if value}
 
 
 def _threshold(text: str) -> float:

@@ -31,7 +31,7 @@ def catalogue_of(
     settings: Settings, observer: Observer = UNOBSERVED, clock: Callable[[], float] = time.perf_counter
 ) -> Catalogue:
     """The catalogue that the settings describe; nothing is read before its `load`. clock: monotonic seconds."""
-    swap, bases = settings.swap, bases_of(settings, clock)
+    swap, bases = settings.swap, bases_of(settings, observer, clock)
     build = _Building(settings, observer, clock)
     return Catalogue(
         {

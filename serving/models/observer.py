@@ -20,7 +20,11 @@ class Observer(Protocol):
     from any thread, and are given numbers and pixels that they must not keep."""
 
     def ran(self, route: str, member: str, size: int, seconds: float) -> None:
-        """The network ran once, on `size` inputs."""
+        """The network ran once, on `size` inputs. The decoder of a base that readers share: route is the base's name, member
+        is `base`."""
+
+    def read(self, route: str, member: str, chosen: int, forced: int) -> None:
+        """A reader answered: how many of the tokens the network chose, and how many the schema left no choice of."""
 
     def queued(self, route: str, member: str, waiting: int) -> None:
         """How many pictures wait for a thread of the model now."""
@@ -50,6 +54,8 @@ class Observer(Protocol):
 
 class _Nobody:
     def ran(self, route: str, member: str, size: int, seconds: float) -> None: ...
+
+    def read(self, route: str, member: str, chosen: int, forced: int) -> None: ...
 
     def queued(self, route: str, member: str, waiting: int) -> None: ...
 

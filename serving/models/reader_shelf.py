@@ -35,14 +35,14 @@ BaseKey = tuple[Pinned, model_settings.Runtime]
 """A base, and how it is run."""
 
 
-def bases_of(settings: Settings, clock: Callable[[], float]) -> Bases[BaseKey, Base]:
+def bases_of(settings: Settings, observer: Observer, clock: Callable[[], float]) -> Bases[BaseKey, Base]:
     """Where the readers of a service find their bases; none is opened before it is wanted."""
 
     def open_(key: BaseKey) -> Base:
         from serving.reader.loading import open_base
 
         pinned, runtime = key
-        return open_base(pinned, runtime, settings, clock)
+        return open_base(pinned, runtime, settings, observer, clock)
 
     return Bases(open_, lambda base: base.close())
 
@@ -99,7 +99,7 @@ class ReaderShelf:
         manifest, base, readers = bundle.manifest, lease.base, self.settings.readers
         looker = Reader(
             task_of(manifest, base.image_side),
-            base.asking(bundle),
+            base.asking(bundle, partial(self.observer.read, self.route, self.name)),
             manifest.calibration,
             limits_of(manifest.quality, readers.quality),
             self.clock,
@@ -110,7 +110,7 @@ class ReaderShelf:
             lambda: looker,  # it holds nothing of a request; what hangs is the base's
             looker,
             Workers(readers.rows, readers.queue, self.clock, partial(self.observer.queued, self.route, self.name)),
-            lambda: None,  # the base ends a row by itself once its time is over, and leaves the others alone
+            lambda: None,  # a run is shared with others: the base gives up a row whose time is over, and leaves the rest alone
             variants=base.variants,
             let_go=lease.give_back,
             answers=manifest.json_schema,

@@ -19,7 +19,13 @@ from serving.privacy.record import record_of
 from serving.settings import Settings
 
 Headers = Iterable[tuple[bytes, bytes]]
-SCOPE_OF = {"/v1/detect": "detect", "/v1/models": "models", "/metrics": "metrics"}
+SCOPE_OF = {
+    "/v1/detect": "detect",
+    "/v1/read": "read",
+    "/v1/read:batch": "read",
+    "/v1/models": "models",
+    "/metrics": "metrics",
+}
 """The scope that each route needs. A route under /v1/ that is not here is closed."""
 TELLING = frozenset({"models", "metrics"})
 """What tells of the service itself: where no credentials are configured, on loopback only."""

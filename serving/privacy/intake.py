@@ -1,4 +1,5 @@
-"""Taking in the one image of a request: raw or in a form, in memory, within limits of size, time and memory.
+"""Taking in the images of a request: one, raw or in a form, or several in a form; in memory, within limits of size, time and
+memory.
 
 Whatever is wrong is refused before more than the limit was held. Knows nothing of what the image will be used for.
 """
@@ -11,10 +12,10 @@ from contextlib import asynccontextmanager
 
 from starlette.requests import Request
 
-from safelight.errors import BodyTooSlow, EmptyBody, MalformedBody, TooLarge, UnsupportedFormat
+from safelight.errors import BodyTooSlow, EmptyBody, MalformedBody, RequestError, TooLarge, UnsupportedFormat
 from safelight.images import ImageLimits
-from serving.privacy.context import Upload, context_of
-from serving.privacy.multipart import FRAMING_BYTES, FormFile
+from serving.privacy.context import Context, Upload, context_of
+from serving.privacy.multipart import FRAMING_BYTES, FormFile, Part
 from serving.resilience.memory import Budget, Holding
 from serving.resilience.pace import Pace
 
@@ -45,15 +46,52 @@ class Intake:
         with self._budget.holding() as holding:
             yield await self._image(request, holding)
 
+    @asynccontextmanager
+    async def taking_several(self, request: Request, most: int) -> AsyncIterator[list[Upload | RequestError]]:
+        """The images of a form, in their order, held as `taking` holds one; in the place of one that cannot be taken, why.
+
+        All of them together may have twice as many bytes as one. Raises what `taking` raises of the whole form.
+        """
+        with self._budget.holding() as holding:
+            yield await self._images(request, holding, most)
+
+    async def _images(self, request: Request, holding: Holding, most: int) -> list[Upload | RequestError]:
+        content_type, context = request.headers.get("content-type", ""), context_of(request.scope)
+        if _essence(content_type) != _FORM:
+            raise UnsupportedFormat(
+                f"Send the images as multipart/form-data, each in a field '{FIELD}' (curl -F {FIELD}=@A -F {FIELD}=@B)."
+            )
+        largest = 2 * self._limits.max_bytes + FRAMING_BYTES
+        self._refuse_announced(request, largest, largest - FRAMING_BYTES)
+        body = _Body(request, largest, self._pace, holding)
+        form = FormFile(content_type, FIELD, self._limits.max_bytes, most)
+        await body.pour(form.feed)
+        if not body.size:
+            raise EmptyBody(f"Expected a form with fields '{FIELD}', got no bytes.")
+        return [self._of_part(part, context) for part in form.files()]
+
+    def _of_part(self, part: Part, context: Context) -> Upload | RequestError:
+        if part.size > self._limits.max_bytes:
+            return TooLarge(f"Expected a file of at most {self._limits.max_bytes} bytes, got more.")
+        if not part.size:
+            return EmptyBody(f"Expected an image ({', '.join(self._limits.media_types)}), got no bytes.")
+        try:
+            return Upload(context, part.data, self._media_type(part.media_type or ""))
+        except UnsupportedFormat as error:
+            return error
+
+    def _refuse_announced(self, request: Request, largest: int, told: int) -> None:
+        declared = request.headers.get("content-length", "")
+        if declared.isdecimal() and int(declared) > largest:
+            raise TooLarge(f"Expected at most {told} bytes, the request announces more.")
+
     async def _image(self, request: Request, holding: Holding) -> Upload:
         content_type = request.headers.get("content-type", "")
         form = _essence(content_type) == _FORM
         if not form:
             self._media_type(content_type)
         largest = self._limits.max_bytes + (FRAMING_BYTES if form else 0)
-        declared = request.headers.get("content-length", "")
-        if declared.isdecimal() and int(declared) > largest:
-            raise TooLarge(f"Expected at most {self._limits.max_bytes} bytes, the request announces more.")
+        self._refuse_announced(request, largest, self._limits.max_bytes)
         context = context_of(request.scope)
         # What was in an envelope is held by whoever opened it; out of a form it is copied.
         body = _Body(request, largest, self._pace, None if context.seal is not None and not form else holding)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -43,6 +43,14 @@ Ask = Callable[[NDArray[np.float32], LeftS], Said]
 
 
 @dataclass(frozen=True)
+class Prepared:
+    """A picture as a model takes it, `(3, S, S)` float32 in [-1, 1], and how good it was."""
+
+    input: NDArray[np.float32]
+    quality: Quality
+
+
+@dataclass(frozen=True)
 class Reading:
     """answer: holds to the task's schema. confidence: calibrated, 0 to 1. quality: of the picture."""
 
@@ -62,21 +70,22 @@ class Reader:
     limits: QualityLimits
     clock: Callable[[], float] = time.perf_counter
 
-    def read(self, pixels: Pixels, left_s: LeftS, record: Record | None = None) -> Reading:
-        """What stands on `(H, W, 3)` uint8 RGB, upright. record: of the request: where the time goes.
-
-        Raises PoorPicture before the model is asked, Unreadable when it does not come to an answer that holds, and what the
-        model raises. Blocks.
-        """
-        record = record or Record()
+    def prepare(self, pixels: Pixels, record: Record) -> Prepared:
+        """`(H, W, 3)` uint8 RGB, upright, made ready. record: of the request: where the time goes. Raises PoorPicture for one
+        that nobody could read."""
         begun = self.clock()
         quality = measure(pixels)
         if found := problems(quality, self.limits):
-            raise PoorPicture(quality.to_dict(), [one.__dict__ for one in found])
-        picture = to_input(pixels, self.task.image_side)
+            raise PoorPicture(quality.to_dict(), [asdict(one) for one in found])
+        prepared = Prepared(to_input(pixels, self.task.image_side), quality)
+        record.spent("preprocess", begun, self.clock())
+        return prepared
+
+    def read(self, prepared: Prepared, left_s: LeftS, record: Record) -> Reading:
+        """What stands on a picture. Raises Unreadable when the model does not come to an answer that holds, and what the model
+        raises. Blocks."""
         ready = self.clock()
-        record.spent("preprocess", begun, ready)
-        said = self.ask(picture, left_s)
+        said = self.ask(prepared.input, left_s)
         answered = self.clock()
         record.spent("infer", ready, answered)
         try:
@@ -84,7 +93,7 @@ class Reader:
         except AnswerInvalid:  # cut off where it had become too long
             raise Unreadable() from None
         record.spent("postprocess", answered, self.clock())
-        return Reading(answer, confidence_of(said.log_probability, self.calibration), quality)
+        return Reading(answer, confidence_of(said.log_probability, self.calibration), prepared.quality)
 
 
 def confidence_of(log_probability: float, calibration: Calibration) -> float:

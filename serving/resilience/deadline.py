@@ -23,6 +23,11 @@ class Deadline:
             raise self.exceeded()
         return left
 
+    @property
+    def remaining_s(self) -> float:
+        """Seconds that are left; below zero once the time is over."""
+        return self._ends - self._clock()
+
     def exceeded(self) -> DeadlineExceeded:
         """The error that says that the time is over."""
         return DeadlineExceeded(

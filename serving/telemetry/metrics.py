@@ -47,6 +47,11 @@ class Metrics:
         # Of models; route: what requests ask for, member: one of the models behind it.
         self.batch_size = self._histogram("safelight_batch_size", "Inputs in one run.", _MEMBER, BATCH_BUCKETS)
         self.run_seconds = self._histogram("safelight_run_seconds", "Time of one run.", _MEMBER, STAGE_BUCKETS)
+        self.tokens = self._counter(
+            "safelight_tokens",
+            "Tokens of answers that readers gave: chosen, or forced by the schema.",
+            (*_MEMBER, "kind"),
+        )
         self.queue_depth = self._gauge(
             "safelight_queue_depth", "Pictures that wait for a thread of a model.", _MEMBER, "livesum"
         )

@@ -22,12 +22,18 @@ class Figures:
         self._batch_size, self._run_seconds = Bound(metrics.batch_size), Bound(metrics.run_seconds)
         self._queue_depth, self._breaker_state = Bound(metrics.queue_depth), Bound(metrics.breaker_state)
         self._fallbacks, self._swaps = Bound(metrics.fallbacks), Bound(metrics.swaps)
+        self._tokens = Bound(metrics.tokens)
         self._model_ready, self._agreement = Bound(metrics.model_ready), Bound(metrics.agreement)
 
     def ran(self, route: str, member: str, size: int, seconds: float) -> None:
         who = self._who(route, member)
         self._batch_size(*who).observe(size)
         self._run_seconds(*who).observe(seconds)
+
+    def read(self, route: str, member: str, chosen: int, forced: int) -> None:
+        who = self._who(route, member)
+        self._tokens(*who, "chosen").inc(chosen)
+        self._tokens(*who, "forced").inc(forced)
 
     def queued(self, route: str, member: str, waiting: int) -> None:
         self._queue_depth(*self._who(route, member)).set(waiting)

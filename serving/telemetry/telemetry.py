@@ -58,7 +58,7 @@ class Telemetry:
 
     def start(self) -> None:
         """Once the models are loaded: what the worker holds then is what it needs at rest."""
-        at_rest = memory.resident_bytes() + memory.working_bytes(self._settings.limits, len(self._settings.models))
+        at_rest = memory.resident_bytes() + memory.working_bytes(self._settings.limits, _decoding(self._settings))
         allowed = memory.allowed_bytes(self._settings.workers)
         self.metrics.memory_bound.set(at_rest if allowed is None else min(at_rest, allowed))
         if self._settings.telemetry.traces != "none":
@@ -96,3 +96,8 @@ class Telemetry:
                 self.look_around()
             except Exception as error:  # a full disk, a file that another worker took away: there is a next time
                 logs.report(error, None)
+
+
+def _decoding(settings: Settings) -> int:
+    """How many decode pictures, each as many at a time: every detector, and all readers together."""
+    return len(settings.models) + bool(settings.readers.routes)
