@@ -17,9 +17,8 @@ from pipelines.stage import stage
 from training.data.archives import PinnedArchive, PinnedFile, download, extract, index_url, resolve
 
 
-@stage("fetch")
-def main(cfg: DictConfig) -> None:
-    """Fetch every archive in conf/fetch.yaml whose files are not all there."""
+def fetch(cfg: DictConfig) -> None:
+    """Fetch every archive of the configuration whose files are not all there."""
     archives = [
         PinnedArchive(a.project, a.filename, a.sha256, [PinnedFile(f.member, Path(f.path), f.sha256) for f in a.files])
         for a in cfg.archives
@@ -44,6 +43,8 @@ def _bar(bars: Progress, name: str) -> Callable[[int, int | None], None]:
     task = bars.add_task(name, total=None)
     return lambda have, total: bars.update(task, completed=have, total=total)
 
+
+main = stage("fetch")(fetch)
 
 if __name__ == "__main__":
     main()

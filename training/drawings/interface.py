@@ -13,6 +13,10 @@ from safelight.errors import ConfigError
 
 Pixels = NDArray[np.uint8]
 Answer = dict[str, Any]
+Place = tuple[float, float]
+Drawn = tuple[Pixels, dict[str, Place]]
+"""A picture, `(336, 336, 3)` uint8 RGB, and where in it the values of its answer are to be seen, (x, y) pixels by JSON
+Pointer into the answer; a place for each character of a text, as POINTER/0, POINTER/1, where they stand apart."""
 DrawingName = Literal["keys", "meters"]
 DRAWINGS: tuple[DrawingName, ...] = ("keys", "meters")
 
@@ -28,8 +32,8 @@ class Drawing(Protocol):
         """What must not be in two splits at once: answers of one group differ in nothing that is hard to read."""
         ...
 
-    def draw(self, rng: np.random.Generator, answer: Answer, difficulty: Mapping[str, Any]) -> Pixels:
-        """A picture of `answer`, `(336, 336, 3)` uint8 RGB. difficulty: checked by the drawing; raises ConfigError."""
+    def draw(self, rng: np.random.Generator, answer: Answer, difficulty: Mapping[str, Any]) -> Drawn:
+        """A picture of `answer`. difficulty: checked by the drawing; raises ConfigError."""
         ...
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from functools import cache
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
+
+from training.drawings.interface import Place
 
 Plane = NDArray[np.float32]
 
@@ -19,6 +24,13 @@ def homography(seen: NDArray[np.float64], size: tuple[int, int]) -> list[float]:
         rows += [[x, y, 1, 0, 0, 0, -u * x, -u * y], [0, 0, 0, x, y, 1, -v * x, -v * y]]
         right += [u, v]
     return [float(value) for value in np.linalg.solve(np.array(rows), np.array(right))]
+
+
+def seen_at(numbers: Sequence[float], places: Mapping[str, Place]) -> dict[str, Place]:
+    """Where places of a drawing are seen, by the numbers of `homography`."""
+    back = np.linalg.inv(np.append(np.array(numbers), 1.0).reshape(3, 3))
+    points = np.array([(x, y, 1.0) for x, y in places.values()]) @ back.T
+    return {name: (float(x / w), float(y / w)) for name, (x, y, w) in zip(places, points, strict=True)}
 
 
 def corners_seen(
@@ -62,6 +74,21 @@ def photographed(canvas: Plane, rng: np.random.Generator, blur: float, noise: fl
     image = Image.fromarray(np.clip(canvas, 0, 255).astype(np.uint8))
     if blur > 0.05:
         image = image.filter(ImageFilter.GaussianBlur(blur))
-    seen = np.asarray(image, np.float32)
-    grain = rng.standard_normal((*canvas.shape[:2], 1), np.float32) * np.float32(noise)
-    return np.clip(seen + grain, 0, 255).astype(np.uint8)
+    seen = np.asarray(image, np.float32) + _grain(rng, canvas.shape[0], canvas.shape[1]) * np.float32(noise)
+    return np.clip(seen, 0, 255, out=seen).astype(np.uint8)
+
+
+_NOISE_SIDE = 1024
+
+
+@cache
+def _noise() -> Plane:
+    """Noise to cut pieces from, grey with some colour: to draw it anew for each picture took longer than all else."""
+    rng = np.random.default_rng(0)
+    coarse = rng.standard_normal((_NOISE_SIDE // 4, _NOISE_SIDE // 4, 3), np.float32).repeat(4, 0).repeat(4, 1)
+    return rng.standard_normal((_NOISE_SIDE, _NOISE_SIDE, 1), np.float32) + coarse * np.float32(0.25)
+
+
+def _grain(rng: np.random.Generator, height: int, width: int) -> Plane:
+    y, x = int(rng.integers(0, _NOISE_SIDE - height)), int(rng.integers(0, _NOISE_SIDE - width))
+    return _noise()[y : y + height, x : x + width]

@@ -62,7 +62,8 @@ class Specification(BaseModel):
         """The picture of that number in a split, and its answer. Raises DataError when no answer is the split's."""
         rng = self._rng(split, number)
         answer = self._answer(drawing, split, rng)
-        return answer, drawing.draw(rng, answer, self.splits[split].difficulty)
+        pixels, _ = drawing.draw(rng, answer, self.splits[split].difficulty)
+        return answer, pixels
 
     def _answer(self, drawing: Drawing, split: str, rng: np.random.Generator) -> Answer:
         """One whose group is this split's: no group is in two of them."""

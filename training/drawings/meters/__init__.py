@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from training.drawings.interface import Drawn
 from training.drawings.meters import scene
 from training.drawings.meters.difficulty import Difficulty
 
@@ -38,6 +38,6 @@ def group(answer: Mapping[str, Any]) -> str:
     return str(answer["reading"])
 
 
-def draw(rng: np.random.Generator, answer: Mapping[str, Any], difficulty: Mapping[str, Any]) -> NDArray[np.uint8]:
-    """A picture of the meter, `(336, 336, 3)` uint8 RGB. Raises ConfigError."""
+def draw(rng: np.random.Generator, answer: Mapping[str, Any], difficulty: Mapping[str, Any]) -> Drawn:
+    """A picture of the meter, and where its digits and its unit are. Raises ConfigError."""
     return scene.picture(rng, answer["reading"], answer["unit"], Difficulty.of(difficulty))

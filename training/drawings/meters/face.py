@@ -10,6 +10,7 @@ from functools import cache
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from training.drawings.interface import Place
 from training.drawings.meters.segments import digits
 
 SIZE = (560, 400)
@@ -37,8 +38,9 @@ _PRINT = ("3x230V", "50 Hz", "Cl. 1", "IP54", "Qn 2.5", "PN 16", "imp/l", "2014"
 _PLATE = (132, 62)
 
 
-def face(rng: np.random.Generator, reading: str, unit: str, contrast: float) -> Image.Image:
-    """RGBA of `SIZE`: what lies outside the housing is transparent. contrast: of lit segments with the display, share."""
+def face(rng: np.random.Generator, reading: str, unit: str, contrast: float) -> tuple[Image.Image, dict[str, Place]]:
+    """RGBA of `SIZE`: what lies outside the housing is transparent; and where on it digits and unit are, by JSON Pointer.
+    contrast: of lit segments with the display, share."""
     housing = _shaded(rng, _HOUSINGS[rng.integers(len(_HOUSINGS))], 10)
     drawing = Image.new("RGBA", SIZE)
     pen = ImageDraw.Draw(drawing)
@@ -46,13 +48,15 @@ def face(rng: np.random.Generator, reading: str, unit: str, contrast: float) -> 
     pen.rounded_rectangle(whole, radius=int(rng.integers(4, 46)), fill=housing, outline=edge, width=4)
     high = bool(rng.random() < 0.7)  # the display above the plates, or below
     top = int(rng.integers(58, 92)) if high else int(rng.integers(200, 224))
-    _display(pen, rng, reading, top, contrast)
-    _plates(drawing, rng, unit, (top + 160, SIZE[1] - 24) if high else (26, top - 20), housing)
+    places = _display(pen, rng, reading, top, contrast)
+    places["/unit"] = _plates(drawing, rng, unit, (top + 160, SIZE[1] - 24) if high else (26, top - 20), housing)
     _small_print(pen, rng, top, high, housing)
-    return drawing
+    return drawing, places
 
 
-def _display(pen: ImageDraw.ImageDraw, rng: np.random.Generator, reading: str, top: int, contrast: float) -> None:
+def _display(
+    pen: ImageDraw.ImageDraw, rng: np.random.Generator, reading: str, top: int, contrast: float
+) -> dict[str, Place]:
     """The window and its digits, unlit segments faintly."""
     ground, lit = _DISPLAYS[rng.integers(len(_DISPLAYS))]
     ground = _shaded(rng, ground, 8)
@@ -69,10 +73,13 @@ def _display(pen: ImageDraw.ImageDraw, rng: np.random.Generator, reading: str, t
     start = np.array([left + 18 + rng.uniform(0.2, 1) * max(0.0, room), top + (132 - height) / 2])
     for shape, on in digits(reading, size, pitch, height * float(rng.uniform(0.105, 0.14)), slant):
         pen.polygon([(float(x), float(y)) for x, y in shape + start], fill=ink if on else ghost)
+    middles = (float(start[0]) + (i + 0.4) * pitch for i in range(count))
+    y = float(start[1]) + height / 2
+    return {f"/reading/{i}": (next(middles), y) for i, character in enumerate(reading) if character != "."}
 
 
-def _plates(drawing: Image.Image, rng: np.random.Generator, unit: str, rows: tuple[int, int], housing: Colour) -> None:
-    """The unit's plate, somewhere between these rows, and beside it the maker's name."""
+def _plates(drawing: Image.Image, rng: np.random.Generator, unit: str, rows: tuple[int, int], housing: Colour) -> Place:
+    """The unit's plate, somewhere between these rows, and beside it the maker's name. Where its middle is."""
     pen = ImageDraw.Draw(drawing)
     room = rows[1] - rows[0] - _PLATE[1]
     x, y = int(rng.integers(30, SIZE[0] - 30 - _PLATE[0])), rows[0] + int(rng.uniform(0.1, 0.9) * max(0, room))
@@ -85,6 +92,7 @@ def _plates(drawing: Image.Image, rng: np.random.Generator, unit: str, rows: tup
     maker = _MAKERS[rng.integers(len(_MAKERS))]
     elsewhere = 34 if x > 225 else 375  # beside the plate, wherever that is
     pen.text((elsewhere, y + 6), maker, fill=_readable(housing), font=_font(26))
+    return x + _PLATE[0] / 2, y + _PLATE[1] / 2
 
 
 def _small_print(pen: ImageDraw.ImageDraw, rng: np.random.Generator, top: int, high: bool, housing: Colour) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from training.drawings import optics
+from training.drawings.interface import Drawn
 from training.drawings.meters.difficulty import Difficulty
 from training.drawings.meters.face import SIZE, face
 
@@ -22,10 +22,10 @@ _WALLS = (
 )
 
 
-def picture(rng: np.random.Generator, reading: str, unit: str, difficulty: Difficulty) -> NDArray[np.uint8]:
-    """`(SIDE, SIDE, 3)` uint8 RGB."""
+def picture(rng: np.random.Generator, reading: str, unit: str, difficulty: Difficulty) -> Drawn:
+    """The meter, with a place for each digit and for the unit."""
     wall = _wall(rng)
-    front = face(rng, reading, unit, float(rng.uniform(*difficulty.contrast)))
+    front, flat = face(rng, reading, unit, float(rng.uniform(*difficulty.contrast)))
     width = float(rng.uniform(*difficulty.width)) * SIDE
     seen = optics.corners_seen(rng, SIZE, SIDE, width, difficulty.rotation, difficulty.perspective, difficulty.shift)
     # Reduced first, so that the perspective skips no pixels of the drawing.
@@ -41,7 +41,9 @@ def picture(rng: np.random.Generator, reading: str, unit: str, difficulty: Diffi
         optics.highlight(
             canvas, rng, (float(middle[0]), float(middle[1])), float(rng.uniform(*difficulty.glare_strength))
         )
-    return optics.photographed(canvas, rng, float(rng.uniform(*difficulty.blur)), float(rng.uniform(*difficulty.noise)))
+    blur, noise = float(rng.uniform(*difficulty.blur)), float(rng.uniform(*difficulty.noise))
+    places = optics.seen_at(optics.homography(seen, SIZE), flat)
+    return optics.photographed(canvas, rng, blur, noise), places
 
 
 def _wall(rng: np.random.Generator) -> Image.Image:
