@@ -58,8 +58,8 @@ class Decoder(nn.Module):
             hidden = hidden + mixed
             hidden = hidden + _mlp(layer.mlp, f"{path}.mlp", layer.post_attention_layernorm(hidden), lora)
         wanted = logit_positions[:, None, None].expand(-1, 1, hidden.shape[2])
-        last = hidden.gather(1, wanted).squeeze(1)
-        return self.head(self.text.norm(last)), *present
+        last = self.text.norm(hidden.gather(1, wanted))
+        return self.head(last).squeeze(1), *present  # a product of three dimensions: what quantisers look for
 
 
 def _bias(attention_mask: Tensor, old: int, x: Tensor) -> Tensor:

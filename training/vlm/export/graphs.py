@@ -168,8 +168,7 @@ def _name(value: onnx.ValueInfoProto, shape: Shape) -> None:
     dimensions = value.type.tensor_type.shape.dim
     found = tuple(d.dim_value if d.HasField("dim_value") else None for d in dimensions)
     if len(found) != len(shape) or any(
-        isinstance(told, str) and have is not None or isinstance(told, int) and have not in (None, told)
-        for told, have in zip(shape, found, strict=False)
+        have is not None and told != have for told, have in zip(shape, found, strict=False)
     ):
         raise ParityError(f"Expected {value.name} of the shape {shape}, the exporter made it {found}.")
     for dimension, told in zip(dimensions, shape, strict=True):

@@ -64,7 +64,7 @@ class Graphs:
     ) -> Answered:
         """The likeliest token after token. embeds, mask: prompts `(B, T, H)` and `(B, T)`; masked places may be anywhere
         but at the end."""
-        rows, length, _ = embeds.shape
+        rows = len(embeds)
         lora = matrices(self.decoder, adapter)
         cache = {name: np.zeros((rows, heads, 0, width), np.float32) for name, (heads, width) in self._caches.items()}
         answered = Answered([[] for _ in range(rows)], [])
