@@ -46,12 +46,13 @@ class QualityLimits(BaseModel):
     """What a picture is held to, in the units of `Quality`; None: not held to. min_side: pixels of the shorter side.
 
     The usual limits refuse what nobody could read, not what is merely poor: they lie beyond every drawn picture, the hard
-    splits' included (tests/training/drawings).
+    splits' included (tests/training/drawings). A drawn meter without noise falls below min_sharpness from a blur of about
+    two of its 336 pixels; noise hides blur from this measure.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    min_sharpness: float | None = Field(8.0, ge=0)
+    min_sharpness: float | None = Field(3.0, ge=0)
     min_luminance: float | None = Field(0.06, ge=0, le=1)
     max_luminance: float | None = Field(0.94, ge=0, le=1)
     max_dark: float | None = Field(0.7, ge=0, le=1)
