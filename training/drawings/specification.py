@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from safelight.errors import ConfigError, DataError
 from training.data.splits import by_hash
-from training.drawings.interface import Answer, Drawing, DrawingName, Pixels
+from training.drawings.interface import Answer, Drawing, DrawingName, Drawn
 
 _TRIES = 100_000  # answers that are passed over for one whose group is the split's
 
@@ -58,12 +58,11 @@ class Specification(BaseModel):
             places = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
             raise ConfigError(f"task.drawing: {places}.") from None
 
-    def one(self, drawing: Drawing, split: str, number: int) -> tuple[Answer, Pixels]:
+    def one(self, drawing: Drawing, split: str, number: int) -> tuple[Answer, Drawn]:
         """The picture of that number in a split, and its answer. Raises DataError when no answer is the split's."""
         rng = self._rng(split, number)
         answer = self._answer(drawing, split, rng)
-        pixels, _ = drawing.draw(rng, answer, self.splits[split].difficulty)
-        return answer, pixels
+        return answer, drawing.draw(rng, answer, self.splits[split].difficulty)
 
     def _answer(self, drawing: Drawing, split: str, rng: np.random.Generator) -> Answer:
         """One whose group is this split's: no group is in two of them."""

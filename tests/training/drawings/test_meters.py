@@ -1,5 +1,8 @@
 """Drawn meters: answers that hold to the task's schema, digits that show what they say, and the same picture every time."""
 
+import hashlib
+import json
+
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
@@ -12,6 +15,7 @@ from tests.training.drawings.specifications import task_values
 from training.drawings import meters
 from training.drawings.meters.difficulty import Difficulty
 from training.drawings.meters.segments import LIT, digits, segments
+from training.drawings.specification import Specification
 
 VALUES = task_values(CONF / "task/meters.yaml")
 TASK = Task(VALUES["name"], VALUES["schema"], VALUES["prompt"], VALUES["image_side"])
@@ -22,6 +26,17 @@ def drawn(seed, difficulty=PLAIN):
     rng = np.random.default_rng(seed)
     answer = meters.sample(rng)
     return answer, meters.draw(rng, answer, difficulty)[0]
+
+
+def test_test_and_hard_are_what_their_figures_were_measured_on():
+    """Of each, the first few pictures are drawn again; the stage compares all of them with these digests."""
+    assert all(len(split["sha256"]) == 64 for split in VALUES["drawing"]["splits"].values())
+    found = hashlib.sha256()
+    for split in ("test", "hard"):
+        for number in range(4):
+            answer, (pixels, _) = Specification.of(VALUES["drawing"]).one(meters, split, number)
+            found.update(json.dumps(answer).encode() + pixels.tobytes())
+    assert found.hexdigest() == "21dbeb414fe4b89663af8d9bd486423d1b7c872912e004c2300044e84cddb5fe"
 
 
 def test_every_answer_holds_and_all_kinds_come_up():
@@ -51,6 +66,20 @@ def test_the_answer_shows_in_the_picture():
         )
         changed = np.abs(one - other).max(2) > 60
         assert 20 < changed.sum() < 0.1 * changed.size
+
+
+@pytest.mark.parametrize("place", range(6))
+def test_a_digit_is_where_it_is_said_to_be(place):
+    """A digit is changed: what changes in the picture lies about its place, at every angle."""
+    answer = {"reading": "111111", "unit": "kWh"}
+    other = {**answer, "reading": f"{'1' * place}8{'1' * (5 - place)}"}
+    harsh = {**HARD, "noise": [0, 0], "blur": [0, 0]}
+    one, places = meters.draw(np.random.default_rng(place), answer, harsh)
+    two, _ = meters.draw(np.random.default_rng(place), other, harsh)
+    rows, columns = np.nonzero(np.abs(one.astype(int) - two).max(2) > 25)
+    assert set(places) == {*(f"/reading/{n}" for n in range(6)), "/unit"}
+    x, y = places[f"/reading/{place}"]
+    assert len(rows) > 30 and abs(columns.mean() - x) < 14 and abs(rows.mean() - y) < 10
 
 
 @pytest.mark.parametrize("digit", LIT)
