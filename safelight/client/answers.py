@@ -1,4 +1,4 @@
-"""What the gateway answers, typed. Knows nothing of how it is asked."""
+"""What the gateway answers, typed. Knows nothing of how it is asked. What readers read: `safelight.client.readings`."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Answer:
 @dataclass(frozen=True)
 class ModelInfo:
     """A model that the service knows. state: waiting, ready or failed, with the reason in failure; what comes from the
-    model's manifest is None unless it is ready."""
+    model's manifest is None unless it is ready. task: image-to-json for readers, whose fields hold to json_schema."""
 
     name: str
     state: str
@@ -74,6 +74,8 @@ class ModelInfo:
     labels: tuple[str, ...] | None
     thresholds: Mapping[str, Any] | None
     metrics: Mapping[str, Any] | None
+    task: str | None = None
+    json_schema: Mapping[str, Any] | None = None
 
 
 def read_answer(raw: Mapping[str, Any]) -> Answer:

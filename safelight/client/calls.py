@@ -12,19 +12,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safelight.client.answers import Answer, ModelInfo, read_answer, read_models
+from safelight.client.readings import Reading, Unread, read_reading, read_results
 from safelight.errors import SafelightError
 from safelight.images import encode_png
 
 T = TypeVar("T")
 Image = bytes | Path | NDArray[np.uint8]
 """An image file's bytes, its path, or `(H, W, 3)` uint8 RGB pixels."""
+_PROBLEM = frozenset({"type", "title", "status", "detail", "request_id", "retryable"})
 _RETRYABLE = frozenset({408, 429, 502, 503, 504})
 
 
 class ApiError(SafelightError):
     """The service refused. status: of the HTTP answer. type: the problem's URI (RFC 9457), None when the answer is no
     problem document. request_id: finds the request in the service's log. retry_after_s: when to come back, None when it
-    does not say."""
+    does not say. members: whatever else the problem holds, such as the quality of a picture that was too poor."""
 
     def __init__(
         self,
@@ -36,8 +38,10 @@ class ApiError(SafelightError):
         type: str | None,
         request_id: str | None,
         retry_after_s: int | None = None,
+        members: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(detail)
+        self.members = members or {}
         self.status, self.title, self.retryable = status, title, retryable
         self.type, self.request_id, self.retry_after_s = type, request_id, retry_after_s
 
@@ -71,15 +75,24 @@ class DetectOptions(TypedDict, total=False):
     zip: str | None
 
 
+class ReadOptions(TypedDict, total=False):
+    """What is left out, or None, is the service's default. model: the name of a reader that `models` lists. zipcode: of where
+    the picture was taken, a US ZIP code; the service keeps its first three digits only and gives those back."""
+
+    model: str | None
+    zipcode: str | None
+
+
 @dataclass(frozen=True)
 class Call(Generic[T]):
-    """A request of one method and path, and how its answer is read."""
+    """A request of one method and path, and how its answer is read. headers: of its content."""
 
     method: str
     path: str
     read: Callable[[httpx.Response], T]
     params: Mapping[str, str] = field(default_factory=dict)
     content: bytes | None = field(default=None, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     def result(self, response: httpx.Response) -> T:
         """Raises ApiError for a refusal."""
@@ -98,6 +111,17 @@ def render(image: Image, options: DetectOptions) -> Call[bytes]:
     return Call("POST", "/v1/detect", lambda response: response.content, query, file_bytes(image))
 
 
+def read(image: Image, options: ReadOptions) -> Call[Reading]:
+    query = _told(options)
+    return Call("POST", "/v1/read", lambda response: read_reading(response.json()), query, file_bytes(image))
+
+
+def read_several(images: Sequence[Image], options: ReadOptions) -> Call[list[Reading | Unread]]:
+    content, headers = form_of([file_bytes(image) for image in images])
+    path, query = "/v1/read:batch", _told(options)
+    return Call("POST", path, lambda response: read_results(response.json()), query, content, headers)
+
+
 def models() -> Call[list[ModelInfo]]:
     return Call("GET", "/v1/models", lambda response: read_models(response.json()))
 
@@ -109,7 +133,18 @@ def ready() -> Call[bool]:
 def query_of(options: DetectOptions) -> dict[str, str]:
     """Options as they stand in the query; those that are None are left out."""
     written = {**options, "classes": None if (classes := options.get("classes")) is None else ",".join(classes)}
-    return {name: str(value) for name, value in written.items() if value is not None}
+    return _told(written)
+
+
+def form_of(files: Sequence[bytes]) -> tuple[bytes, dict[str, str]]:
+    """Files as a form (RFC 7578), each in a field `image` under a name that tells nothing, and the headers that say so."""
+    parts = [("image", ("image", data, "application/octet-stream")) for data in files]
+    request = httpx.Request("POST", "http://form", files=parts)
+    return request.read(), {"content-type": request.headers["content-type"]}
+
+
+def _told(options: Mapping[str, Any]) -> dict[str, str]:
+    return {name: str(value) for name, value in options.items() if value is not None}
 
 
 def file_bytes(image: Image) -> bytes:
@@ -135,5 +170,6 @@ def error_of(response: httpx.Response) -> ApiError:
         retryable=bool(problem.get("retryable", response.status_code in _RETRYABLE)),
         type=problem.get("type"),
         request_id=problem.get("request_id"),
+        members={name: value for name, value in problem.items() if name not in _PROBLEM},
         retry_after_s=int(after) if (after := response.headers.get("retry-after", "")).isdecimal() else None,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, TypeVar, Unpack
 
@@ -9,8 +10,9 @@ import httpx
 
 from safelight.client import calls
 from safelight.client.answers import Answer, ModelInfo
-from safelight.client.calls import ApiError, Call, DetectOptions, Image, Unreachable
+from safelight.client.calls import ApiError, Call, DetectOptions, Image, ReadOptions, Unreachable
 from safelight.client.patience import Patience
+from safelight.client.readings import Reading, Unread
 from safelight.client.settings import Options, session_of
 from safelight.sealing.transport import AsyncSealingTransport, SealingTransport
 
@@ -56,6 +58,17 @@ class Client:
     def render(self, image: Image, **options: Unpack[DetectOptions]) -> bytes:
         """The picture with its boxes drawn, as PNG. Raises as `detect` does."""
         return self._do(calls.render(image, options))
+
+    def read(self, image: Image, **options: Unpack[ReadOptions]) -> Reading:
+        """What stands on a picture. options: `ReadOptions`.
+
+        Raises as `detect` does; a picture that is too poor is an ApiError of status 422 that says what to do.
+        """
+        return self._do(calls.read(image, options))
+
+    def read_several(self, images: Sequence[Image], **options: Unpack[ReadOptions]) -> list[Reading | Unread]:
+        """What stands on each of several pictures, or why it was not read. Raises as `detect` does, for all of them."""
+        return self._do(calls.read_several(images, options))
 
     def models(self) -> list[ModelInfo]:
         """What the service serves, and in which state. Raises as `detect` does."""
@@ -117,6 +130,14 @@ class AsyncClient:
         """As `Client.render`."""
         return await self._do(calls.render(image, options))
 
+    async def read(self, image: Image, **options: Unpack[ReadOptions]) -> Reading:
+        """As `Client.read`."""
+        return await self._do(calls.read(image, options))
+
+    async def read_several(self, images: Sequence[Image], **options: Unpack[ReadOptions]) -> list[Reading | Unread]:
+        """As `Client.read_several`."""
+        return await self._do(calls.read_several(images, options))
+
     async def models(self) -> list[ModelInfo]:
         """As `Client.models`."""
         return await self._do(calls.models())
@@ -158,4 +179,11 @@ def _sent(call: Call[Any], left_s: float | None, timeout_s: float) -> dict[str, 
     if left_s is not None and call.content is not None:
         params["timeout_ms"] = str(max(1, int(left_s * 1000)))
     timeout_s = timeout_s if left_s is None else min(timeout_s, left_s)
-    return {"method": call.method, "url": call.path, "params": params, "content": call.content, "timeout": timeout_s}
+    return {
+        "method": call.method,
+        "url": call.path,
+        "params": params,
+        "content": call.content,
+        "headers": dict(call.headers),
+        "timeout": timeout_s,
+    }

@@ -55,8 +55,8 @@ def test_the_answer_has_exactly_the_promised_form(reading):
 
 def test_every_field_names_its_source_unless_it_is_null(reading):
     answer = read(reading).json()
-    told = {"keyway", "bitting", "brand", "lockType", "estimatedAnnualProduction", "manufacturingComplexity", "marketPenetration",
-            "timeInMarket", "risk"}  # fmt: skip
+    told = {"keyway", "bitting", "brand", "lockType", "estimatedAnnualProduction", "manufacturingComplexity",
+            "marketPenetration", "timeInMarket", "risk"}  # fmt: skip
     assert set(answer["sources"]) == {name for name in told if answer[name] is not None}
 
 
