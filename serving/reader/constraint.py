@@ -58,9 +58,9 @@ class Tokens:
         return token in self._endings
 
     def text(self, ids: Sequence[int]) -> str:
-        """What tokens say, special ones left out. Bytes that are no UTF-8 are replaced."""
-        plain = [token for token in ids if not self.inner.is_special_token(token)]
-        return self.inner.decode_bytes(plain).decode(errors="replace")
+        """What tokens say, without the one that ends the answer. Bytes that are no UTF-8 are replaced."""
+        words = ids[:-1] if ids and self.ends(ids[-1]) else ids
+        return self.inner.decode_bytes(list(words)).decode(errors="replace")
 
 
 class Constraint:
