@@ -47,17 +47,17 @@ class QualityLimits(BaseModel):
 
     The usual limits refuse what nobody could read, not what is merely poor: they lie beyond every drawn picture, the hard
     splits' included (tests/training/drawings). A drawn meter without noise falls below min_sharpness from a blur of about
-    two of its 336 pixels; noise hides blur from this measure.
+    three of its 336 pixels; noise hides blur from this measure.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    min_sharpness: float | None = Field(3.0, ge=0)
+    min_sharpness: float | None = Field(1.5, ge=0)
     min_luminance: float | None = Field(0.06, ge=0, le=1)
     max_luminance: float | None = Field(0.94, ge=0, le=1)
     max_dark: float | None = Field(0.7, ge=0, le=1)
     max_bright: float | None = Field(0.5, ge=0, le=1)
-    min_contrast: float | None = Field(0.08, ge=0, le=1)
+    min_contrast: float | None = Field(0.05, ge=0, le=1)
     min_side: int | None = Field(112, ge=1)
 
 
