@@ -40,6 +40,14 @@ TARGETS = frozenset(
         "training.detector.hf.pretrained",
         "training.detector.yolov3_tiny.LossWeights",
         "training.detector.yolov3_tiny.pretrained",
+        "training.vlm.datamodule.ReaderDataModule",
+        "training.vlm.families.Adaptation",
+        "training.vlm.families.open_reader",
+        "training.vlm.module.Rates",
+        "training.vlm.module.ReaderModule",
+        "training.vlm.offline.Tower",
+        "training.vlm.photometry.Photometry",
+        "training.vlm.tower.module.TowerModule",
     }
 )
 """Everything a configuration may build. A new class is added here, by hand, when its config is."""
@@ -62,7 +70,7 @@ def stage(config_name: str, before: Stage | None = None) -> Callable[[Stage], Ca
     def decorate(function: Stage) -> Callable[..., None]:
         @functools.wraps(function)
         def timed(cfg: DictConfig) -> None:
-            started, name = time.monotonic(), Path(inspect.getfile(function)).stem
+            started, name = time.monotonic(), name_of(Path(inspect.getfile(function)))
             job = job_folder()
             if job is not None:
                 keep_apart(cfg, job)
@@ -82,6 +90,11 @@ def stage(config_name: str, before: Stage | None = None) -> Callable[[Stage], Ca
         return command
 
     return decorate
+
+
+def name_of(file: Path) -> str:
+    """What the stage in a file of pipelines/ is called: `train`, or `reader.train` where it is in a folder there."""
+    return ".".join(file.resolve().relative_to(Path(__file__).parent).with_suffix("").parts)
 
 
 def build(node: DictConfig, **extra: Any) -> Any:
