@@ -41,18 +41,35 @@ READS: dict[str, tuple[str, ...]] = {
 }
 
 
+_OF_TASK = ("task.name", "task.prompt", "task.image_side", "task.schema", "task.processed")
+
+READS_OF_READERS: dict[str, tuple[str, ...]] = {
+    "reader.train": (
+        *_OF_TASK,
+        *("model.reader", "model.adaptation", "datamodule", "module", "trainer", "debugging", "seed", "steps"),
+        *("val_every", "accumulate", "log_every", "patience", "ema_decay", "resume", "checkpoint_every"),
+    ),
+    "reader.export": (*_OF_TASK, "model.reader", "export"),
+}
+"""The same for stages that compose from conf/reader.yaml; those in pipelines/reader that are not listed read all."""
+
+
+_ALL = {**READS, **READS_OF_READERS}
+
+
 def part(cfg: DictConfig, stage: str) -> DictConfig:
     """What `stage` reads of `cfg`, resolved; to read anything else is an error. A stage that is not listed reads all."""
-    if stage not in READS:
+    reads = _ALL.get(stage)
+    if reads is None:
         return cfg
-    kept = OmegaConf.create(_selected(cfg, (*ALWAYS, *READS[stage])))
+    kept = OmegaConf.create(_selected(cfg, (*ALWAYS, *reads)))
     OmegaConf.set_struct(kept, True)
     return kept
 
 
 def watched(cfg: DictConfig, stage: str) -> dict[str, Any]:
     """What DVC watches for `stage`: plain values."""
-    return _selected(cfg, tuple(path for path in (*ALWAYS, *READS[stage]) if path != "tracking"))
+    return _selected(cfg, tuple(path for path in (*ALWAYS, *_ALL[stage]) if path != "tracking"))
 
 
 def _selected(cfg: DictConfig, paths: tuple[str, ...]) -> dict[str, Any]:

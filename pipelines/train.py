@@ -7,7 +7,6 @@ summary.json, the same to the byte whenever it is run. A run that was killed goe
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,18 +17,17 @@ from rich.console import Console
 
 from pipelines import prepare
 from pipelines.models import base_detector, read_json
-from pipelines.stage import build, git_commit, plain, stage, write_json
+from pipelines.stage import build, plain, stage, write_json
+from pipelines.training import first_process, looking_into, opened, said
 from safelight.errors import ConfigError
 from training.detector.code import CODE
 from training.detector.interface import WEIGHTS, Detector
 from training.detector.module import MONITOR
 from training.detector.warming import warm_start
-from training.fitting.debugging import LearnsByHeart, Profiled
 from training.fitting.fitting import Fitted, Track, fit
 from training.fitting.history import write_history
 from training.fitting.resuming import Start, Unfinished, fingerprint
-from training.registry.runlog import RunLog
-from training.registry.tracking import close_run, open_run, tag_run, weights_tag
+from training.registry.tracking import close_run, tag_run, weights_tag
 
 DECIDING = ("model", "trainer", "datamodule", "module", "seed", "steps", "val_every", "accumulate", "log_every")
 DECIDING_TOO = ("patience", "ema_decay", "checkpoint_every", "fit")
@@ -44,19 +42,11 @@ NOT_DECIDING = frozenset(
     for name in names
 )
 
-RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
-"""Where Lightning, torchrun and SLURM tell a process which of several it is."""
-
 
 def prepared(cfg: DictConfig) -> None:
     """Prepare the data, if nobody has: then a folder of one's own is trained on with one command."""
     if first_process() and cfg.data.labelled and not (Path(cfg.data.processed) / "report.json").is_file():
         prepare.main(cfg)
-
-
-def first_process() -> bool:
-    """Whether this is the only process, or the first of several that train together: it tells and writes."""
-    return all(os.environ.get(name, "0") == "0" for name in RANKS)
 
 
 @stage("train", before=prepared)
@@ -73,7 +63,8 @@ def main(cfg: DictConfig) -> None:
         return
     if start.said:
         console.print(f"train: {cfg.name} {start.said}")
-    log, run_id = opened(cfg, start)
+    tags = {"kind": "fine-tuning" if cfg.fit else "import", "data": cfg.data.name}
+    log, run_id = opened(cfg.tracking, cfg.name, start, tags)
     done, failed = None, True
     try:
         log.settings(plain(cfg))
@@ -88,7 +79,7 @@ def main(cfg: DictConfig) -> None:
     finally:
         close_run(cfg.tracking.uri, run_id, failed)
     unfinished.finish()
-    console.print(f"train: {cfg.name} {said(done)}")
+    console.print(f"train: {cfg.name} {said(done, MONITOR) if done else 'imported as it is'}")
 
 
 def beginning(cfg: DictConfig, console: Console | None) -> Detector:
@@ -112,18 +103,6 @@ def identity(cfg: DictConfig, fresh: Detector) -> dict[str, str]:
     data = {split: entry["sha256"] for split, entry in splits.items() if split != "test"}
     settings = {name: values[name] for name in (*DECIDING, *DECIDING_TOO)}
     return fingerprint(settings, fresh, data, CODE, NOT_DECIDING)
-
-
-def opened(cfg: DictConfig, start: Start) -> tuple[RunLog, str]:
-    """The run in MLflow: the interrupted one again, or a new one; a run that nobody goes on with is closed."""
-    tracking = cfg.tracking
-    if start.abandoned is not None and RunLog(tracking.uri, start.abandoned).reopen():
-        close_run(tracking.uri, start.abandoned, failed=True)
-    run_id = start.run_id
-    if run_id is None or not RunLog(tracking.uri, run_id).reopen():
-        tags = {"git_commit": git_commit(), "kind": "fine-tuning" if cfg.fit else "import", "data": cfg.data.name}
-        run_id = open_run(tracking.uri, tracking.experiment, cfg.name, tags, tracking.artifacts)
-    return RunLog(tracking.uri, run_id), run_id
 
 
 def fitted(
@@ -151,16 +130,9 @@ def fitted(
         resume_from=start.checkpoint if start else None,
         resumable=resumable,
         checkpoint_every=cfg.checkpoint_every,
-        callbacks=[*callbacks, *looking_into(cfg)],
+        callbacks=[*callbacks, *looking_into(cfg.debugging)],
         track=track,
     )
-
-
-def looking_into(cfg: DictConfig) -> list[pl.Callback]:
-    """What debug=overfit and debug=profile add."""
-    asked = cfg.debugging
-    by_heart = [LearnsByHeart(asked.overfit)] if asked.overfit is not None else []
-    return [*by_heart, *([Profiled(Path(asked.profile))] if asked.profile is not None else [])]
 
 
 def write(cfg: DictConfig, trained: Detector, done: Fitted | None) -> None:
@@ -178,17 +150,6 @@ def write(cfg: DictConfig, trained: Detector, done: Fitted | None) -> None:
         label = f"train.fit@{cfg.name}"
         spent = {"seconds": round(done.seconds, 2), "loader_wait": round(done.loader_wait, 4)}
         write_json(Path(cfg.paths.seconds) / f"{label}.json", {"stage": label, **spent})
-
-
-def said(done: Fitted | None) -> str:
-    """One line for a person."""
-    if done is None:
-        return "imported as it is"
-    looked = f"best {MONITOR} {done.score:.3f} at step {done.best_step} of {done.steps}"
-    if not done.best_step:
-        looked = f"{done.steps} steps without a validation"
-    waited = f"{done.seconds:.0f} s, of which {done.loader_wait:.1%} waiting for the loader"
-    return f"{looked} ({waited})"
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ class Rates:
 class ReaderModule(Learner):
     """reader: adapted; what of it has a gradient is trained, and is all that checkpoints hold. prompt: of the task. rates:
     their peaks, reached after `warmup_steps`, then a cosine down to 2 % at `steps` (Loshchilov & Hutter, "SGDR", 2017).
-    weight_decay: of AdamW, on matrices only. max_new_tokens: of an answer in validation. feature_bytes: of image features
+    weight_decay: of AdamW, on matrices only. max_new_tokens: of an answer in validation. cache_features: of image features
     that are kept (features.py); 0 computes them anew at every look, as it must be where pictures vary or parts that see are
     trained. Raises ConfigError when nothing would be trained, or values make no sense."""
 
@@ -59,12 +59,12 @@ class ReaderModule(Learner):
         warmup_steps: int,
         steps: int,
         max_new_tokens: int,
-        feature_bytes: int = 0,
+        cache_features: int = 0,
     ) -> None:
         super().__init__()
-        least = {"weight_decay": 0, "warmup_steps": 0, "steps": 1, "max_new_tokens": 1, "feature_bytes": 0}
+        least = {"weight_decay": 0, "warmup_steps": 0, "steps": 1, "max_new_tokens": 1, "cache_features": 0}
         given = {"weight_decay": weight_decay, "warmup_steps": warmup_steps, "steps": steps}
-        for name, value in {**given, "max_new_tokens": max_new_tokens, "feature_bytes": feature_bytes}.items():
+        for name, value in {**given, "max_new_tokens": max_new_tokens, "cache_features": cache_features}.items():
             if value < least[name]:
                 raise ConfigError(f"module.{name}: expected at least {least[name]}, got {value}.")
         self.network: nn.Module = reader.model
@@ -75,7 +75,7 @@ class ReaderModule(Learner):
         self.strict_loading = False  # of the network, only what is trained is stored
         self._prompt, self._rates, self._weight_decay = prompt, rates, weight_decay
         self._warmup_steps, self._steps, self._max_new_tokens = warmup_steps, steps, max_new_tokens
-        self._features = Features(reader, feature_bytes) if feature_bytes else None
+        self._features = Features(reader, cache_features) if cache_features else None
         self._sums = torch.zeros(4, dtype=torch.float64)
 
     def on_fit_start(self) -> None:

@@ -38,7 +38,7 @@ class Photometry:
     def varied(self, pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
         """Another look at `(H, W, 3)` pixels; the same generator gives the same look."""
         brightness, contrast = np.exp(rng.uniform(-1, 1, 2) * np.log([self.brightness, self.contrast]))
-        noise, blur = rng.uniform(0, [self.noise, self.blur])
+        noise, blur = (float(most * rng.random()) for most in (self.noise, self.blur))
         if rng.random() >= self.share:
             return pixels
         if blur:

@@ -19,9 +19,7 @@ from safelight.preprocess import Preprocess, render_view
 from safelight.reader.task import Task
 from training.data.pictures import opened
 from training.fitting.cache import PictureCache
-
-PATH = "image_path"
-"""The field of a record that names its picture, relative to the folder; all others are the answer."""
+from training.vlm.records import IMAGE_PATH
 
 MAX_PIXELS = 100_000_000
 
@@ -71,9 +69,11 @@ class Pictures:
 def _labelled(line: str, number: int, folder: Path, task: Task) -> Labelled:
     try:
         record = json.loads(line)
-        picture = folder / record.pop(PATH)
+        picture = folder / record.pop(IMAGE_PATH)
         return Labelled(picture, task.text(record))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"Record {number}: expected an object with {PATH!r}, got {type(error).__name__}.") from None
+        raise DataError(
+            f"Record {number}: expected an object with {IMAGE_PATH!r}, got {type(error).__name__}."
+        ) from None
     except AnswerInvalid as error:
         raise DataError(f"Record {number}: {error.detail}") from None

@@ -147,6 +147,7 @@ def save_adapter(reader: HfReader, folder: Path) -> None:
     (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
     settings = json.loads((folder / SETTINGS).read_text())
     settings["base_model_name_or_path"] = None  # PEFT writes the base's path, which means nothing elsewhere
+    settings["target_modules"] = sorted(settings["target_modules"])  # from a set, whose order changes from run to run
     (folder / SETTINGS).write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
     description = {"family": reader.family, "image_side": reader.image_side, "adaptation": asdict(reader.adaptation)}
     (folder / DESCRIPTION).write_text(json.dumps(description, indent=2, sort_keys=True) + "\n")
