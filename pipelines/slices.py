@@ -44,6 +44,11 @@ READS: dict[str, tuple[str, ...]] = {
 _OF_TASK = ("task.name", "task.prompt", "task.image_side", "task.schema", "task.processed")
 
 READS_OF_READERS: dict[str, tuple[str, ...]] = {
+    "reader.draw": ("task.name", "task.records", "task.drawing"),
+    "reader.prepare": (
+        *(*_OF_TASK, "task.records", "task.ignore", "task.group", "task.split", "task.quality", "task.max_pixels"),
+        *("task.max_quarantined", "task.max_leaked", "task.near_duplicate_bits"),
+    ),
     "reader.train": (
         *_OF_TASK,
         *("model.reader", "model.adaptation", "datamodule", "module", "trainer", "debugging", "seed", "steps"),

@@ -7,6 +7,7 @@ from hydra import compose, initialize_config_dir
 
 from pipelines.reader.draw import main
 from pipelines.reader.prepare import prepare
+from pipelines.slices import part, watched
 from pipelines.stage import CONF, plain
 
 
@@ -33,7 +34,7 @@ def test_meters_are_drawn_and_prepared(tmp_path, capsys):
     drawn = json.loads((tmp_path / "raw/meters/drawn.json").read_text())
     said = capsys.readouterr().out
     assert all(digest in said for digest in drawn["sha256"].values())
-    report = prepare(plain(cfg.task))
+    report = prepare(plain(part(cfg, "reader.prepare").task))
     assert {name: own["records"] for name, own in report["splits"].items()} == {
         "train": 12,
         "validation": 3,
@@ -63,3 +64,19 @@ def test_another_folder_is_not_replaced(tmp_path):
             )
         )
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "stages"),
+    [
+        ("task.drawing.seed=5", {"draw"}),
+        ("task.max_leaked=0.5", {"prepare"}),
+        ("task.prompt=Other", {"prepare"}),
+        ("task.card=other.md", set()),
+        ("task.records=elsewhere", {"draw", "prepare"}),
+    ],
+)
+def test_a_value_concerns_the_stages_that_read_it(tmp_path, override, stages):
+    before, after = configuration(tmp_path), configuration(tmp_path, override)
+    differ = {n for n in ("draw", "prepare") if watched(before, f"reader.{n}") != watched(after, f"reader.{n}")}
+    assert differ == stages
