@@ -1,8 +1,9 @@
 """What may come next in an answer: a task's JSON Schema as a grammar over a base's tokens (llguidance).
 
-An answer is compact JSON: no white space, properties in the schema's order (safelight/reader/task.py). Tokens are forced as
-the tokenizer itself cuts the text: where a forced piece may grow into a longer token with what follows, its end is left to
-the model. Knows nothing of logits, pictures and graphs.
+An answer is compact JSON: no white space, properties in the schema's order (safelight/reader/task.py); only what JSON may
+write in two ways (1.50, -0, \\u001F) may be the other one. Tokens are forced as the tokenizer itself cuts the text: where a
+forced piece may grow into a longer token with what follows, its end is left to the model. Knows nothing of logits, pictures
+and graphs.
 """
 
 from __future__ import annotations
