@@ -14,11 +14,12 @@ from pipelines.stage import CONF, TARGETS
 
 PRIMARY = sorted(path.stem for path in CONF.glob("*.yaml") if path.stem != "common")
 GROUPS = {
-    folder.name: sorted(path.stem for path in folder.glob("*.yaml"))
-    for folder in sorted(CONF.iterdir())
-    if folder.is_dir() and folder.name != "serving"
+    folder.relative_to(CONF).as_posix(): sorted(path.stem for path in folder.glob("*.yaml"))
+    for folder in sorted({path.parent for path in CONF.rglob("*.yaml")})
+    if folder not in (CONF, CONF / "serving")
 }
-PRIMARY_OF = {"tune": "tune", "task": "reader"}
+PRIMARY_OF = {"tune": "tune", "task": "reader", "model/vlm": "reader"}
+PLACE_OF = {"model/vlm": "model/vlm@model"}  # where a group's choice stands in its primary, where that has another name
 
 
 def composed(primary, *overrides):
@@ -41,7 +42,7 @@ def nodes(value):
 def test_every_file_is_known():
     files = [path for path in CONF.rglob("*.yaml") if path.parent.name != "serving"]
     assert len(files) == len(PRIMARY) + 1 + sum(len(choices) for choices in GROUPS.values())
-    assert len(files) == 48
+    assert len(files) == 57
     assert all(isinstance(yaml.safe_load(path.read_text()) or {}, dict) for path in files)
 
 
@@ -54,7 +55,7 @@ def test_every_stage_composes(primary, debug):
 
 @pytest.mark.parametrize(("group", "choice"), [(g, c) for g, cs in GROUPS.items() for c in cs])
 def test_every_choice_composes_and_binds(group, choice):
-    cfg = composed(PRIMARY_OF.get(group, "train"), f"{group}={choice}")
+    cfg = composed(PRIMARY_OF.get(group, "train"), f"{PLACE_OF.get(group, group)}={choice}")
     values = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     found = list(nodes(values))
     assert found or group == "task"
@@ -78,7 +79,7 @@ def test_serving_settings_build_nothing():
         assert "_target_" not in path.read_text()
 
 
-@pytest.mark.parametrize("group", ["augment", "experiment", "export", "model", "trainer"])
+@pytest.mark.parametrize("group", ["augment", "experiment", "export", "model", "model/vlm", "trainer"])
 def test_files_that_dvc_changes_stand_alone(group):
     """`dvc exp run -S FILE:KEY=VALUE` resolves whatever a file refers to, and knows that file only."""
     for path in (CONF / group).glob("*.yaml"):

@@ -154,8 +154,13 @@ class Tower(nn.Module):
 Tower.config_class = Gemma3nVisionConfig
 
 
-def gemma3n(ids):
+def register_tower():
+    """Have transformers build it for Gemma 3n."""
     AutoModel.register(Gemma3nVisionConfig, Tower, exist_ok=True)
+
+
+def gemma3n(ids):
+    register_tower()
     count = len(ids)
     return Gemma3nForConditionalGeneration(
         Gemma3nConfig(

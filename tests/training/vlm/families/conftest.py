@@ -7,6 +7,12 @@ from tests.training.vlm.families import checkpoints
 from training.vlm.families import open_reader
 
 
+@pytest.fixture(autouse=True)
+def tower():
+    """Gemma 3n's vision tower is looked up when a checkpoint is opened."""
+    checkpoints.register_tower()
+
+
 @pytest.fixture(scope="session")
 def folders(tmp_path_factory):
     made = {}
