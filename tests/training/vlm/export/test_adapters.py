@@ -8,10 +8,10 @@ import torch
 from safetensors.numpy import load_file
 
 from safelight.errors import ConfigError, WeightsError
-from tests.training.vlm.export.conftest import KIND
+from tests.training.vlm.export.taught import opened
 from training.vlm.export.adapters import lora_matrices, write_adapter
 from training.vlm.export.linear import adaptable
-from training.vlm.families import Adaptation, adapt, open_reader
+from training.vlm.families import Adaptation, adapt
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def saved(exported, tmp_path):
     """A fresh adapter with matrices at random, saved, and the reader that has it."""
 
     def save(**adaptation):
-        reader = open_reader(str(exported.folder.parent / "base"), KIND.family, image_side=KIND.side)
+        reader = opened(exported.folder.parent / "base")
         torch.manual_seed(1)
         adapt(reader, Adaptation(rank=4, alpha=8, **adaptation))
         with torch.no_grad():
