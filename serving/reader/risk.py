@@ -75,7 +75,7 @@ def _of_cuts(bittings: Sequence[int]) -> list[Reason | None]:
 def _of_system(bittings: Sequence[int], entry: SystemEntry) -> list[Reason | None]:
     openness, system = entry.openness, entry.system
     reasons: list[Reason | None] = [
-        Reason("open-keyway", 10, "Blanks for this keyway are sold freely.")
+        Reason("open-keyway", 10, "The catalogue counts this keyway as open: blanks are to be had.")
         if openness is not None and openness.value == "open"
         else None
     ]

@@ -13,7 +13,7 @@ from typing import Any
 from safelight.location import CoarseLocation
 from safelight.reader.manifest import ReaderManifest
 from serving.models.pool import Looked
-from serving.reader.catalogue import Fact, KeyCatalogue
+from serving.reader.catalogue import Fact, KeyCatalogue, SystemEntry
 from serving.reader.predictor import Reader, Reading
 from serving.reader.risk import risk_of
 
@@ -83,7 +83,7 @@ def _keys(reading: Reading, catalogue: KeyCatalogue) -> dict[str, Any]:
     facts: dict[str, Fact | None] = {name: getattr(entry, field) for name, field in _CATALOGUED.items()}
     sources = dict.fromkeys(("keyway", "bitting", "brand"), _READ)
     sources |= {name: fact.told for name, fact in facts.items() if fact is not None}
-    sources["risk"] = _RULE if entry.system is None else f"{_RULE}; the system's numbers: {entry.system.told}"
+    sources["risk"] = "; ".join([_RULE, *_used(entry)])
     return {
         "keyway": read["keyway"],
         "bitting": ",".join(map(str, read["bittings"])),
@@ -97,6 +97,12 @@ def _keys(reading: Reading, catalogue: KeyCatalogue) -> dict[str, Any]:
         },
         "sources": sources,
     }
+
+
+def _used(entry: SystemEntry) -> list[str]:
+    """What the rule takes from the catalogue."""
+    used = {"the system's numbers": entry.system, "the keyway's openness": entry.openness}
+    return [f"{name}: {fact.told}" for name, fact in used.items() if fact is not None]
 
 
 def _fields(reading: Reading) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import { BadPicture, Refused, SafelightError, Unreachable, Untrusted } from "./e
 import { choose, isTrustworthy, parseKeys } from "./keys.ts";
 import { header, type InnerResponse, type Wrapper } from "./messages.ts";
 import { DATE_PROBLEM, KEY_PROBLEM, KEYS_PATH, KEYS_TYPE, OhttpWrapper } from "./ohttp.ts";
+import { readReading, type Reading } from "./readings.ts";
 
 /**
  * baseUrl: the gateway's, by default the page's own. pins: fingerprints of key configurations that may be used; without
@@ -38,6 +39,13 @@ export interface DetectOptions {
   readonly signal?: AbortSignal;
 }
 
+/** model: a reader. zipcode: where the picture was taken; the service keeps its first three digits only. */
+export interface ReadOptions {
+  readonly model?: string;
+  readonly zipcode?: string;
+  readonly signal?: AbortSignal;
+}
+
 /** box: x_min, y_min, x_max, y_max in pixels of the picture that was sent. */
 export interface Annotation {
   readonly className: string;
@@ -55,17 +63,22 @@ export interface Answer {
   readonly sealedWith: string;
 }
 
-/** thresholds: score is the one that is used when none is asked for, floor the least that may be asked for. */
+/**
+ * thresholds: score is the one that is used when none is asked for, floor the least that may be asked for. task: image-to-json
+ * for those that read.
+ */
 export interface Model {
   readonly name: string;
   readonly state: string;
   readonly version: string | null;
+  readonly task: string | null;
   readonly labels: readonly string[] | null;
   readonly thresholds: { readonly score?: number; readonly floor?: number } | null;
 }
 
 export interface Models {
   readonly default: string;
+  readonly default_reader?: string | null;
   readonly models: readonly Model[];
 }
 
@@ -97,15 +110,11 @@ export class SafelightClient {
 
   /** The objects on a picture file. Throws Refused, Unreachable, Untrusted, SealBroken or BadPicture. */
   async detect(picture: Blob, options: DetectOptions = {}): Promise<Answer> {
-    if (picture.size === 0) throw new BadPicture("The picture is empty", "It has no bytes.");
     const query = new URLSearchParams();
     if (options.model !== undefined) query.set("model", options.model);
     if (options.threshold !== undefined) query.set("threshold", String(options.threshold));
     if (options.classes !== undefined) query.set("classes", options.classes.join(","));
-    const target = query.size > 0 ? `/v1/detect?${query}` : "/v1/detect";
-    const body = new Uint8Array(await picture.arrayBuffer());
-    const type = picture.type || "application/octet-stream";
-    const [response, sealedWith] = await this.#exchange("POST", target, body, type, options.signal);
+    const [response, sealedWith] = await this.#send("/v1/detect", query, picture, options.signal);
     const found = parsed(response) as {
       request_id: string;
       model: Answer["model"];
@@ -127,6 +136,15 @@ export class SafelightClient {
     };
   }
 
+  /** What stands on a picture file. Throws as `detect` does; a picture that is too poor is Refused, with its problems. */
+  async read(picture: Blob, options: ReadOptions = {}): Promise<Reading> {
+    const query = new URLSearchParams();
+    if (options.model !== undefined) query.set("model", options.model);
+    if (options.zipcode !== undefined) query.set("zipcode", options.zipcode);
+    const [response, sealedWith] = await this.#send("/v1/read", query, picture, options.signal);
+    return readReading(parsed(response) as Record<string, unknown>, sealedWith);
+  }
+
   /** What the service serves. Throws as `detect` does. */
   async models(signal?: AbortSignal): Promise<Models> {
     const [response] = await this.#exchange("GET", "/v1/models", new Uint8Array(), undefined, signal);
@@ -136,6 +154,13 @@ export class SafelightClient {
   /** The name of the key that requests are sealed with: a configuration's fingerprint. Throws as `detect` does. */
   async sealedWith(): Promise<string> {
     return (await this.#sealing()).sealedWith;
+  }
+
+  async #send(path: string, query: URLSearchParams, picture: Blob, signal?: AbortSignal): Promise<[InnerResponse, string]> {
+    if (picture.size === 0) throw new BadPicture("The picture is empty", "It has no bytes.");
+    const target = query.size > 0 ? `${path}?${query}` : path;
+    const body = new Uint8Array(await picture.arrayBuffer());
+    return this.#exchange("POST", target, body, picture.type || "application/octet-stream", signal);
   }
 
   /** One sealed request and its answer, with one more try for a rotated key and one for a wrong clock. */

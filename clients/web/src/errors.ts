@@ -51,7 +51,18 @@ export class SealBroken extends SafelightError {
   }
 }
 
-/** status: of the HTTP answer. type: the problem's URI. requestId: finds the request in the service's log. */
+/** What is wrong with a picture that was too poor. measure: what was measured. advice: what to do about it. */
+export interface PictureProblem {
+  readonly measure: string;
+  readonly value: number;
+  readonly limit: number;
+  readonly advice: string;
+}
+
+/**
+ * status: of the HTTP answer. type: the problem's URI. requestId: finds the request in the service's log. problems: of a picture
+ * that was too poor to be read.
+ */
 export class Refused extends SafelightError {
   override readonly name = "Refused";
 
@@ -62,6 +73,7 @@ export class Refused extends SafelightError {
     readonly type: string | undefined,
     readonly requestId: string | undefined,
     readonly retryable: boolean,
+    readonly problems: readonly PictureProblem[] = [],
   ) {
     super(title, detail);
   }
@@ -85,6 +97,7 @@ export class Refused extends SafelightError {
       text("type"),
       text("request_id"),
       problem["retryable"] === true,
+      Array.isArray(problem["problems"]) ? (problem["problems"] as PictureProblem[]) : [],
     );
   }
 }

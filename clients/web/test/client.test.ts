@@ -149,3 +149,39 @@ test("keys that could not be had are asked for again", async () => {
   down = false;
   assert.equal((await client.detect(PICTURE)).counts["cat"], 1);
 });
+
+const READ: Reply = {
+  body: {
+    success: true, request_id: "r", keyway: "SC1", bitting: "2,5,4,7,3", brand: "Schlage", lockType: null, confidence: 0.9,
+    risk: { level: "low", score: 20, reasons: [] }, quality: { sharpness: 400 }, timestamp: "2026-11-21T10:00:00.000Z",
+    api_version: "1", sources: { keyway: "read from the picture" },
+    model: { name: "keys", version: "v1", digest: "d", base: { name: "offline-135m", version: "v1", digest: "b" } },
+  },
+};
+
+test("a picture is read: fields of a key, or of another task under their own name", async () => {
+  const [client, gateway] = await setUp((_, count) =>
+    count === 1 ? READ : { body: { ...(READ.body as object), fields: { value: 4217 } } },
+  );
+  const key = await client.read(PICTURE, { model: "keys", zipcode: "94107" });
+  assert.equal(gateway.requests[0]!.target, "/v1/read?model=keys&zipcode=94107");
+  assert.deepEqual(Object.keys(key.fields), ["keyway", "bitting", "brand", "lockType", "risk"]);
+  assert.deepEqual([key.confidence, key.model.base.name, key.requestId], [0.9, "offline-135m", "r"]);
+  assert.equal(key.sealedWith, await sha256(await gateway.config()));
+  assert.deepEqual((await client.read(PICTURE)).fields, { value: 4217 });
+  assert.equal(gateway.requests[1]!.target, "/v1/read");
+});
+
+test("a picture that is too poor is refused with what to do", async () => {
+  const problems = [{ measure: "sharpness", value: 3, limit: 8, advice: "Hold the camera still." }];
+  const [client] = await setUp(() => ({
+    status: 422,
+    headers: [["content-type", "application/problem+json"]],
+    body: { type: "/docs/serving.md#poor-picture", title: "Too poor", status: 422, detail: "Hold the camera still.", problems },
+  }));
+  await assert.rejects(client.read(PICTURE), (error) => {
+    assert.ok(error instanceof Refused && error.status === 422);
+    assert.deepEqual(error.problems, problems);
+    return true;
+  });
+});

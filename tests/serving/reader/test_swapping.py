@@ -110,7 +110,7 @@ def test_adapters_of_one_base_share_it_and_the_last_one_closes_it(own, start, ba
 
 
 def test_a_base_that_changed_under_its_name_is_refused(own, start, base, private_key):
-    settings, pinned = own
+    settings, _pinned = own
     bundles.write_base(settings.bundles, private_key, base, licence="Apache-2.0")
     member = start().readers["keys"].members[0]
     assert member.served is None and "very bundle" in member.failure

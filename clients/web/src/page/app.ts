@@ -1,15 +1,18 @@
 /**
- * The page at `/`: one picture at a time, from its choice to its boxes. The state is on the body (`data-state`): empty,
- * checking, ready, working, done.
+ * The page at `/`: one picture at a time, from its choice to its boxes, or to what stands on it. The state is on the body
+ * (`data-state`): empty, checking, ready, working, done; so is what is asked for (`data-mode`): detect, read.
  */
 
 import { LIMITS, prepare, Refused, SafelightClient, type Answer, type Model, type Prepared } from "../index.ts";
 import { listen } from "./intake.ts";
 import { colourOf, Overlay, paint, type Scene } from "./overlay.ts";
 import { announce, find, listFound, showChecks, showCounts, showProblem, showSeal } from "./panel.ts";
+import { showReading } from "./reading.ts";
 
 type State = "empty" | "checking" | "ready" | "working" | "done";
+type Mode = "detect" | "read";
 
+const READS = "image-to-json";
 const LEAST_CONFIDENCE = 0.05;
 /** Longest side of the picture that is shown, in pixels; the one that is sent keeps its size. */
 const SHOWN_SIDE = 2560;
@@ -22,6 +25,8 @@ const overlay = new Overlay(find<HTMLCanvasElement>("#boxes"));
 
 let client: SafelightClient | undefined;
 let models: readonly Model[] = [];
+let defaults: Partial<Record<Mode, string | null>> = {};
+let mode: Mode = "detect";
 let prepared: Prepared | undefined;
 let answer: Answer | undefined;
 let hidden = new Set<string>();
@@ -32,7 +37,8 @@ function become(state: State, said: string): void {
   document.body.dataset["state"] = state;
   send.disabled = !prepared || !client || state === "checking" || state === "working";
   send.textContent = state === "working" ? "Sealed, on its way" : state === "done" ? "Ask again" : "Seal and send";
-  find("#result").hidden = state !== "done";
+  find("#result").hidden = state !== "done" || mode !== "detect";
+  find("#reading").hidden = state !== "done" || mode !== "read";
   announce(said);
 }
 
@@ -69,6 +75,7 @@ function show(canvas: HTMLCanvasElement): void {
 }
 
 async function ask(): Promise<void> {
+  if (mode === "read") return read();
   if (!client || !prepared) return;
   const { signal } = running;
   const chosen = models.find(({ name }) => name === model.value);
@@ -95,6 +102,55 @@ async function ask(): Promise<void> {
     showProblem(error);
     become("ready", "");
   }
+}
+
+async function read(): Promise<void> {
+  if (!client || !prepared) return;
+  const { signal } = running;
+  showProblem(undefined);
+  become("working", "Sealed, on its way");
+  const begun = performance.now();
+  try {
+    const found = await client.read(prepared.file, { signal, ...(model.value && { model: model.value }) });
+    if (signal.aborted) return;
+    showSeal(found.sealedWith);
+    showReading(found, performance.now() - begun);
+    become("done", "Read");
+  } catch (error) {
+    if (signal.aborted) return;
+    showProblem(error);
+    become("ready", "");
+  }
+}
+
+/** Ask for something else from now on; an answer that is shown is of no use then. */
+function choose(chosen: Mode): void {
+  running.abort();
+  running = new AbortController();
+  mode = chosen;
+  document.body.dataset["mode"] = mode;
+  answer = undefined;
+  overlay.show(undefined);
+  showProblem(undefined);
+  for (const button of document.querySelectorAll<HTMLElement>("#modes button")) {
+    button.setAttribute("aria-pressed", String(button.dataset["mode"] === mode));
+  }
+  listModels();
+  become(prepared ? "ready" : "empty", mode === "read" ? "Pictures are read" : "Objects are found");
+}
+
+/** The models that do what is asked for. */
+function listModels(): void {
+  const own = models.filter(({ task, name }) => (task ? task === READS : name === defaults.read) === (mode === "read"));
+  model.replaceChildren(
+    ...own.map(({ name, state }) => {
+      const option = new Option(name, name, name === defaults[mode], name === defaults[mode]);
+      option.disabled = state !== "ready";
+      return option;
+    }),
+  );
+  model.disabled = false;
+  find("#models").hidden = own.length === 0;
 }
 
 function showAnswer({ annotations, model: used, timingMs }: Answer, least: number | undefined): void {
@@ -181,18 +237,13 @@ async function connect(accessKey?: string): Promise<void> {
   try {
     const listed = await client.models();
     models = listed.models;
-    model.replaceChildren(
-      ...models.map(({ name, state }) => {
-        const option = new Option(name, name, name === listed.default, name === listed.default);
-        option.disabled = state !== "ready";
-        return option;
-      }),
-    );
-    model.disabled = false;
+    defaults = { detect: listed.default, read: listed.default_reader ?? null };
+    find("#modes").hidden = !models.some(({ task, state }) => task === READS && state === "ready");
+    listModels();
   } catch (error) {
     if (!(error instanceof Refused && error.status === 403)) showProblem(error);
+    find("#models").hidden = true;
   }
-  find("#models").hidden = models.length === 0;
 }
 
 listen((file) => void take(file));
@@ -200,7 +251,10 @@ send.addEventListener("click", () => void ask());
 threshold.addEventListener("input", filter);
 model.addEventListener("change", () => announce(`Model ${model.value}`));
 find("#save").addEventListener("click", save);
-find("#again").addEventListener("click", clear);
+for (const button of ["#again", "#next"]) find(button).addEventListener("click", clear);
+for (const button of document.querySelectorAll<HTMLElement>("#modes button")) {
+  button.addEventListener("click", () => choose(button.dataset["mode"] as Mode));
+}
 find<HTMLFormElement>("#access").addEventListener("submit", (event) => {
   event.preventDefault();
   const key = new FormData(event.target as HTMLFormElement).get("key");

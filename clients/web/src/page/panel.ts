@@ -6,7 +6,7 @@ export function find<E extends HTMLElement>(selector: string): E {
   return document.querySelector<E>(selector)!;
 }
 
-function element<T extends keyof HTMLElementTagNameMap>(tag: T, text = ""): HTMLElementTagNameMap[T] {
+export function element<T extends keyof HTMLElementTagNameMap>(tag: T, text = ""): HTMLElementTagNameMap[T] {
   const made = document.createElement(tag);
   made.textContent = text;
   return made;
@@ -39,6 +39,9 @@ export function showProblem(error: unknown): void {
   find("#problem h2").textContent = known ? error.title : "Something broke in this page";
   find("#problem .detail").textContent = known ? error.detail : "Reload it and try again.";
   find("#problem .reference").textContent = error instanceof Refused && error.requestId ? `Request ${error.requestId}` : "";
+  const poor = error instanceof Refused ? error.problems : [];
+  find("#problem ul").replaceChildren(...poor.map(({ advice }) => element("li", advice)));
+  find("#problem .detail").hidden = poor.length > 0;
   find("#access").hidden = !(error instanceof Refused && (error.status === 401 || error.status === 403));
   problem.dataset["kind"] = error instanceof BadPicture ? "picture" : error instanceof Refused ? "refused" : "other";
 }
