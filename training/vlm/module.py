@@ -79,7 +79,11 @@ class ReaderModule(Learner):
         self._sums = torch.zeros(4, dtype=torch.float64)
 
     def on_fit_start(self) -> None:
-        """Dropout and gradient checkpointing work in training mode; transformers opens networks in the other."""
+        """Dropout and gradient checkpointing work in training mode; transformers opens networks in the other. Raises
+        ConfigError when features are to be kept of pictures that vary."""
+        data = getattr(self.trainer, "datamodule", None)
+        if self._features is not None and getattr(data, "augment", None) is not None:
+            raise ConfigError("cache_features: expected pictures as they are: set datamodule.augment to null.")
         self.network.train()
 
     def training_step(self, batch: Sequence[Sample], _: int) -> dict[str, Any]:
