@@ -134,6 +134,7 @@ def _torch(reader: Reader, pictures: Pictures, asked: Question) -> list[_Torch]:
     try:
         made = model.generate(
             **{name: value.to(device) for name, value in inputs.items()},
+            attention_mask=torch.ones_like(ids, device=device),
             generation_config=GenerationConfig(
                 max_new_tokens=asked.max_new_tokens,
                 do_sample=False,
