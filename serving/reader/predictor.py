@@ -6,7 +6,6 @@ export parity use; only what asks the model is given.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safelight.errors import AnswerInvalid, PoorPicture, Unreadable
+from safelight.reader.confidence import confidence_of
 from safelight.reader.manifest import Calibration
 from safelight.reader.picture import to_input
 from safelight.reader.quality import Quality, QualityLimits, measure, problems
@@ -25,7 +25,6 @@ from serving.privacy.record import Record
 Pixels = NDArray[np.uint8]
 LeftS = Callable[[], float]
 """Seconds that are left to a request; none or fewer once its time is over."""
-_MOST_LOGIT = 20.0  # a probability of 1 has none that is finite
 
 
 class Said(Protocol):
@@ -94,14 +93,6 @@ class Reader:
             raise Unreadable() from None
         record.spent("postprocess", answered, self.clock())
         return Reading(answer, confidence_of(said.log_probability, self.calibration), prepared.quality)
-
-
-def confidence_of(log_probability: float, calibration: Calibration) -> float:
-    """How likely an answer is to be right: sigmoid(scale * logit(p) + offset) (Platt, 1999). log_probability: of p, the
-    product of the probabilities of the chosen tokens."""
-    logit = _MOST_LOGIT if log_probability >= 0 else log_probability - math.log(-math.expm1(log_probability))
-    moved = calibration.scale * max(-_MOST_LOGIT, min(_MOST_LOGIT, logit)) + calibration.offset
-    return 1 / (1 + math.exp(-moved)) if moved >= 0 else math.exp(moved) / (1 + math.exp(moved))
 
 
 def alike(one: Reading, other: Reading) -> float:

@@ -80,13 +80,14 @@ def confusion_chart(counts: NDArray[np.int64], labels: Sequence[str]) -> bytes:
     return _png(figure)
 
 
-def reliability_chart(before: Sequence[Bin], after: Sequence[Bin] | None, temperature: float | None) -> bytes:
-    """Share of hits against mean score, raw and at the temperature; areas of the points follow how many there are."""
+def reliability_chart(before: Sequence[Bin], after: Sequence[Bin] | None, how: str) -> bytes:
+    """Share of hits against mean score, raw and, where there is such a thing, calibrated; areas of the points follow how
+    many there are. how: it was calibrated, in words."""
     figure, axes = _axes("Are scores probabilities?", "score (mean of a bin)", "share that is right")
     axes.plot([0, 1], [0, 1], color=_GREY, linestyle="--", linewidth=1, label="calibrated")
     series = [("as the network says", before, PALETTE[5], "o")]
-    if after is not None and temperature is not None:
-        series.append((f"at temperature {temperature:.2f}", after, PALETTE[4], "s"))
+    if after is not None:
+        series.append((how, after, PALETTE[4], "s"))
     for text, bins, colour, marker in series:
         x, y = [b.confidence for b in bins], [b.precision for b in bins]
         axes.plot(x, y, color=colour, linewidth=1.2, label=text, marker=marker, markersize=4)

@@ -131,7 +131,9 @@ def draw_charts(evaluation: Evaluation) -> dict[str, bytes]:
         "precision_recall": charts.precision_recall_chart(found.curves, ap50, evaluation.match_iou),
         "threshold": charts.threshold_chart(found.curve, evaluation.choice.score, words),
         "confusion": charts.confusion_chart(found.confusion, labels),
-        "reliability": charts.reliability_chart(calibrated.before, calibrated.after, calibrated.temperature),
+        "reliability": charts.reliability_chart(
+            calibrated.before, calibrated.after, f"at temperature {calibrated.temperature or 1:.2f}"
+        ),
         "counts": charts.counts_chart(found.found_counts, found.true_counts, found.unit),
     }
 
