@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from safelight.bundle import Manifest
+from safelight.reader.manifest import BaseManifest, ReaderManifest
 
 
 def model_card(manifest: Manifest, about: Mapping[str, str]) -> str:
@@ -47,6 +48,77 @@ def model_card(manifest: Manifest, about: Mapping[str, str]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def reader_card(manifest: ReaderManifest, about: Mapping[str, str]) -> str:
+    """The card of what adapts a base to a task. about: as above, and `misuse`."""
+    lines = [
+        f"# {manifest.name} {manifest.version}",
+        *_told("", about["summary"]),
+        *_told("Intended use", about["intended_use"]),
+        *_told("Limits", about["limits"]),
+        *_told("Misuse", about["misuse"]),
+        *_told("Data", about["data"]),
+        *_told("Question", f"> {manifest.prompt}"),
+        *_told("Metrics", *_table(manifest.metrics)),
+        *_told("Exported graphs against torch", *_table(_flat_lists(manifest.parity))),
+        *_told(
+            "Facts",
+            f"- Task: {manifest.task}; LoRA matrices of rank {manifest.rank}, and nothing else",
+            f"- Base: {manifest.base.name} {manifest.base.version}, SHA-256 of its manifest `{manifest.base.digest}`",
+            f"- Licence: {manifest.licence}",
+            *_lineage(manifest),
+        ),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def base_card(manifest: BaseManifest, about: Mapping[str, str]) -> str:
+    """The card of a base that readers share. about: `summary`, `limits`, `source` (of its weights)."""
+    of = manifest.architecture
+    lines = [
+        f"# {manifest.name} {manifest.version}",
+        *_told("", about["summary"]),
+        *_told(
+            "Intended use",
+            "To be adapted: a reader gives its graphs LoRA matrices with every request. By itself it answers nothing that was "
+            "measured.",
+        ),
+        *_told("Limits", about["limits"]),
+        *_told("Sources", about["source"]),
+        *_told(
+            "Facts",
+            f"- {of.layers} layers of width {of.hidden}, {of.vocabulary} tokens, {of.positions} positions",
+            f"- Pictures of {of.image_side} x {of.image_side} pixels, {of.image_tokens} tokens each",
+            f"- Layers that take LoRA matrices: {len(of.adapted)}",
+            f"- Decoders besides the exact one: {', '.join(manifest.variants) or 'none'}",
+            f"- Licence: {manifest.licence}",
+            *_lineage(manifest),
+        ),
+        *_told("Metrics", *_table(manifest.metrics)),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _told(title: str, *lines: str) -> list[str]:
+    return ["", *([f"## {title}", ""] if title else []), *lines]
+
+
+def _lineage(manifest: ReaderManifest | BaseManifest) -> list[str]:
+    data = f"SHA-256 `{manifest.data_digest}`" if manifest.data_digest else "none of ours"
+    return [f"- Code: commit `{manifest.git_commit}`", f"- Training data: {data}"]
+
+
+def _flat_lists(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Lists of rows by their first value, as a table has them."""
+    return {
+        key: {str(row[0]): " of ".join(map(str, reversed(row[1:]))) for row in value}
+        if isinstance(value, list) and all(isinstance(row, list | tuple) and row for row in value)
+        else value
+        for key, value in values.items()
+    }
 
 
 def _table(values: Mapping[str, Any]) -> list[str]:

@@ -8,12 +8,9 @@ MLflow, gates or networks; each file is written whole or not at all and is on th
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
-import shutil
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +20,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from safelight.bundle import (
     CHAMPION,
-    MANIFEST,
     Bundle,
     Champion,
+    M,
+    Manifest,
     read_bundle,
     read_challenger,
     read_champion,
@@ -33,6 +31,7 @@ from safelight.bundle import (
     write_champion,
 )
 from safelight.errors import ManifestInvalid, PromotionError
+from training.registry import bases
 
 HISTORY = "history.json"
 INTENT = "intent.json"
@@ -154,25 +153,38 @@ class Champions:
         return self.folder / RECEIPTS / name
 
     def holds(self, champion: Champion) -> bool:
-        """Whether the very bundle that `champion` names lies here."""
-        manifest = self.folder / champion.version / MANIFEST
-        return manifest.is_file() and hashlib.sha256(manifest.read_bytes()).hexdigest() == champion.digest
+        """Whether the very bundle that `champion` names can be served from here."""
+        return self.lack(champion) is None
 
-    def read(self, champion: Champion, public_keys: Sequence[Path]) -> Bundle:
-        """The bundle that `champion` names, verified. Raises SignatureInvalid or ManifestInvalid."""
-        bundle = read_bundle(self.folder / champion.version, public_keys)
+    def lack(self, champion: Champion) -> str | None:
+        """What is missing for the bundle that `champion` names to be served from here: itself, or the base that it adapts."""
+        if not bases.lies_in(self.folder, champion):
+            return f"the bundle {champion.version} of {self.name}"
+        try:
+            base = bases.base_of(self.folder / champion.version)
+        except ManifestInvalid:
+            return f"the bundle {champion.version} of {self.name}"
+        if base is None or bases.lies_in(self.folder.parent / base.name, base):
+            return None
+        return f"the base {base.name} {base.version} that {self.name} {champion.version} adapts"
+
+    def read(
+        self,
+        champion: Champion,
+        public_keys: Sequence[Path],
+        kind: type[M] = Manifest,  # type: ignore[assignment]  # the default of M
+        files: Callable[[M], Collection[str]] | None = None,
+    ) -> Bundle[M]:
+        """The bundle that `champion` names, verified; kind and files as `read_bundle` takes them. Raises SignatureInvalid or
+        ManifestInvalid."""
+        bundle = read_bundle(self.folder / champion.version, public_keys, kind, files)
         if (bundle.manifest.name, bundle.digest) != (champion.name, champion.digest):
             raise ManifestInvalid("The bundle is not the one that was promoted: its name or digest differs.")
         return bundle
 
     def take_in(self, source: Path) -> None:
         """Copy a bundle's folder here, whole or not at all; one of that version that lies here already is replaced."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=self.folder.parent, prefix=".taking-") as scratch:
-            fresh = Path(shutil.copytree(source, Path(scratch) / source.name))
-            if (self.folder / source.name).exists():
-                (self.folder / source.name).rename(Path(scratch) / "replaced")
-            fresh.rename(self.folder / source.name)
+        bases.take_in(source, self.folder)
 
     @contextmanager
     def locked(self, wait_s: float) -> Iterator[None]:

@@ -1,4 +1,5 @@
-"""A bundle's entry in MLflow: the graph, its figures and its lineage, logged to the run that made the weights.
+"""A bundle's entry in MLflow: the graph of a detector or the matrices of a reader, its figures and its lineage, logged to the
+run that made the weights.
 
 Everything that is logged stands in the bundle, so that any machine that has the bundle can enter it into any registry.
 Knows nothing of aliases: what is entered is not yet a candidate.
@@ -7,21 +8,25 @@ Knows nothing of aliases: what is entered is not yet a candidate.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from safelight.bundle import MANIFEST, MODEL, Bundle, Manifest
+from safelight.reader.manifest import ReaderManifest
 from training.export.onnx import onnx_outputs
 from training.registry.aliases import Registry, answering
 from training.registry.registered import BUNDLE_VERSION, Registered
 from training.registry.tracking import (
+    Lineage,
     close_run,
     find_run,
     flat_metrics,
     open_run,
     register,
+    register_adapter,
     weights_tag,
 )
 
@@ -29,7 +34,7 @@ from training.registry.tracking import (
 def enter(
     registry: Registry,
     experiment: str,
-    bundle: Bundle,
+    bundle: Bundle[Manifest] | Bundle[ReaderManifest],
     folder: Path,
     *,
     weights: Path | None = None,
@@ -62,7 +67,17 @@ def enter(
 
 
 def _log(
-    registry: Registry, run_id: str, bundle: Bundle, folder: Path, artifacts: Sequence[tuple[str, Path]]
+    registry: Registry, run_id: str, bundle: Bundle[Any], folder: Path, artifacts: Sequence[tuple[str, Path]]
+) -> Registered:
+    manifest = bundle.manifest
+    lineage = _lineage(manifest, [("bundle", folder / MANIFEST), *artifacts])
+    if isinstance(manifest, ReaderManifest):
+        return _log_adapter(registry, run_id, manifest, folder, lineage)
+    return _log_detector(registry, run_id, bundle, folder, lineage)
+
+
+def _log_detector(
+    registry: Registry, run_id: str, bundle: Bundle[Manifest], folder: Path, lineage: Lineage
 ) -> Registered:
     manifest = bundle.manifest
     shape = [size if isinstance(size, int) else 1 for size in manifest.input.shape]
@@ -75,18 +90,35 @@ def _log(
         example,
         onnx_outputs(bundle.model, {manifest.input.name: example}),
         input_name=manifest.input.name,
+        lineage=lineage,
+    )
+
+
+def _log_adapter(
+    registry: Registry, run_id: str, manifest: ReaderManifest, folder: Path, lineage: Lineage
+) -> Registered:
+    """The base is named in tags of the entry, to be searched for, and in the run's parameters, to be compared."""
+    base = {f"base_{key}": str(value) for key, value in manifest.base.model_dump().items()}
+    named = replace(lineage, tags={**lineage.tags, **base}, params=base)
+    return register_adapter(
+        registry.tracking_uri, run_id, registry.name, folder, manifest.base, manifest.rank, lineage=named
+    )
+
+
+def _lineage(manifest: Manifest | ReaderManifest, artifacts: Sequence[tuple[str, Path]]) -> Lineage:
+    return Lineage(
         tags={
             BUNDLE_VERSION: manifest.version,
             "git_commit": manifest.git_commit,
             "data_digest": str(manifest.data_digest),
         },
         metrics=flat_metrics(manifest.metrics),
-        artifacts=[("bundle", folder / MANIFEST), *artifacts],
+        artifacts=artifacts,
         data=_data(manifest),
     )
 
 
-def _data(manifest: Manifest) -> dict[str, str] | None:
+def _data(manifest: Manifest | ReaderManifest) -> dict[str, str] | None:
     """Name, source and digest of the training data, where there is some."""
     if manifest.data_digest is None:
         return None

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from safelight.bundle import Champion
 from safelight.errors import BundleError, ManifestInvalid, PromotionError
+from safelight.manifest import Described
 from training.registry.champions import RECEIPTS, Champions, Intent
 from training.registry.registered import Registered
 
@@ -84,7 +85,7 @@ def roll_back(
         raise PromotionError(f"{champions.name} has no champion before the present one to return to.")
     new = history.previous[-1]
     try:
-        champions.read(new, public_keys)
+        champions.read(new, public_keys, Described, lambda manifest: ())
     except BundleError as error:
         raise PromotionError(
             f"{champions.name} {new.version}, the champion before, cannot be served again: {error.detail} "
@@ -124,7 +125,9 @@ def reconcile(champions: Champions, aliases: Aliases, after: After = lambda step
     said = []
     intent = champions.intent()
     if intent is not None and not champions.holds(intent.champion):
-        said.append(f"gave up an unfinished move to {intent.champion.version}: its bundle is not here any more")
+        said.append(
+            f"gave up an unfinished move to {intent.champion.version}: {champions.lack(intent.champion)} is not here any more"
+        )
         champions.finish()
     elif intent is not None:
         _complete(champions, aliases, intent, after)
@@ -186,8 +189,8 @@ def _named(intent: Intent) -> str:
 
 
 def _move(champions: Champions, aliases: Aliases, moved: Champion | None, intent: Intent, after: After) -> None:
-    if moved is not None and not champions.holds(moved):
-        raise PromotionError(f"Expected the bundle {moved.version} of {champions.name} in its folder.")
+    if moved is not None and (lack := champions.lack(moved)):
+        raise PromotionError(f"Expected {lack} in its folder.")
     if moved is not None and aliases.find(moved.version) is None:
         raise PromotionError(f"The registry does not know {champions.name} {moved.version}. Register it.")
     champions.begin(intent)

@@ -7,7 +7,8 @@ SQLite file in the working directory.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,12 @@ import mlflow
 import onnx
 from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
-from mlflow.models import ModelSignature, infer_signature
+from mlflow.models import Model, ModelSignature, infer_signature
 from mlflow.tracking import MlflowClient
 from numpy.typing import NDArray
 
+from safelight.manifest import Pinned
+from training.registry import adapter_flavor
 from training.registry.registered import BUNDLE_VERSION, Registered
 
 WEIGHTS_SHA256 = "weights_sha256"
@@ -73,6 +76,19 @@ def close_run(tracking_uri: str, run_id: str, failed: bool) -> None:
     MlflowClient(tracking_uri).set_terminated(run_id, "FAILED" if failed else "FINISHED")
 
 
+@dataclass(frozen=True)
+class Lineage:
+    """What is logged beside a model, to the run that it came from. tags: of the entry, the bundle's version among them.
+    artifacts: files and folders, each with the folder to log it into. data: name, source and digest of the training data,
+    recorded as the run's input. params: of the run; one that has a value keeps it."""
+
+    tags: Mapping[str, str]
+    metrics: Mapping[str, float]
+    artifacts: Sequence[tuple[str, Path]] = ()
+    data: Mapping[str, str] | None = None
+    params: Mapping[str, str] = field(default_factory=dict)
+
+
 def register(
     tracking_uri: str,
     run_id: str,
@@ -82,27 +98,16 @@ def register(
     outputs: Mapping[str, NDArray[Any]],
     *,
     input_name: str,
-    tags: Mapping[str, str],
-    metrics: Mapping[str, float],
-    artifacts: Sequence[tuple[str, Path]],
-    data: Mapping[str, str] | None,
+    lineage: Lineage,
 ) -> Registered:
     """Log an ONNX file to its training run and register it.
 
-    example: a batch for `input_name`; outputs: what the graph answers to it, for the signature. artifacts: further files
-    and folders, each with the folder to log it into. data: name, source and digest of the training data, recorded as the
-    run's input.
+    example: a batch for `input_name`; outputs: what the graph answers to it, for the signature.
     """
-    mlflow.set_tracking_uri(tracking_uri)
     signature: ModelSignature = infer_signature({input_name: example}, dict(outputs))
-    with mlflow.start_run(run_id=run_id):
-        mlflow.log_metrics(dict(metrics))
-        for folder, path in artifacts:
-            mlflow.log_artifact(str(path), folder)
-        if data is not None:
-            source = CodeDatasetSource({"path": data["source"]})
-            mlflow.log_input(MetaDataset(source, name=data["name"], digest=data["digest"][:36]), context="training")
-        logged = mlflow.onnx.log_model(
+
+    def log() -> Any:
+        return mlflow.onnx.log_model(
             onnx.load(str(model_path)),
             name="model",
             signature=signature,
@@ -110,14 +115,51 @@ def register(
             save_as_external_data=False,
             onnx_execution_providers=["CPUExecutionProvider"],
             registered_model_name=name,
-            tags=dict(tags),
+            tags=dict(lineage.tags),
             pip_requirements=[f"{package}=={package_version(package)}" for package in _NEEDED],
         )
+
+    return _registered(tracking_uri, run_id, name, lineage, log)
+
+
+def register_adapter(
+    tracking_uri: str, run_id: str, name: str, bundle: Path, base: Pinned, rank: int, *, lineage: Lineage
+) -> Registered:
+    """Log what adapts a base to its training run and register it: no weight of the base is logged. bundle: its folder."""
+
+    def log() -> Any:
+        return Model.log(
+            artifact_path=None,
+            flavor=adapter_flavor,
+            name="model",
+            registered_model_name=name,
+            tags=dict(lineage.tags),
+            bundle=bundle,
+            base=base,
+            rank=rank,
+        )
+
+    return _registered(tracking_uri, run_id, name, lineage, log)
+
+
+def _registered(tracking_uri: str, run_id: str, name: str, lineage: Lineage, log: Callable[[], Any]) -> Registered:
+    """What `log` registered, with its lineage."""
+    mlflow.set_tracking_uri(tracking_uri)
+    client, data = MlflowClient(tracking_uri), lineage.data
+    with mlflow.start_run(run_id=run_id):
+        known = client.get_run(run_id).data.params
+        mlflow.log_params({key: value for key, value in lineage.params.items() if key not in known})
+        mlflow.log_metrics(dict(lineage.metrics))
+        for folder, path in lineage.artifacts:
+            mlflow.log_artifact(str(path), folder)
+        if data is not None:
+            source = CodeDatasetSource({"path": data["source"]})
+            mlflow.log_input(MetaDataset(source, name=data["name"], digest=data["digest"][:36]), context="training")
+        logged = log()
     version = str(logged.registered_model_version)
-    client = MlflowClient(tracking_uri)
-    for key, value in tags.items():
+    for key, value in lineage.tags.items():
         client.set_model_version_tag(name, version, key, value)
-    return Registered(name, version, run_id, tags.get(BUNDLE_VERSION, ""))
+    return Registered(name, version, run_id, lineage.tags.get(BUNDLE_VERSION, ""))
 
 
 def flat_metrics(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, float]:

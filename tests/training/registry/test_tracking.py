@@ -6,7 +6,7 @@ from mlflow.tracking import MlflowClient
 
 from safelight.errors import ConfigError, RegistryUnavailable
 from training.registry.aliases import Registry
-from training.registry.tracking import close_run, find_run, flat_metrics, open_run, register, tag_run
+from training.registry.tracking import Lineage, close_run, find_run, flat_metrics, open_run, register, tag_run
 
 
 def logged(uri, graph, version="abc", weights="w1"):
@@ -21,10 +21,12 @@ def logged(uri, graph, version="abc", weights="w1"):
         example,
         {"boxes": example},
         input_name="images",
-        tags={"bundle_version": version, "git_commit": "0" * 40},
-        metrics={"test/map50": 0.5},
-        artifacts=[("bundle", graph.parent / "note.txt")],
-        data={"name": "trees", "source": "data/processed/trees", "digest": "d" * 64},
+        lineage=Lineage(
+            tags={"bundle_version": version, "git_commit": "0" * 40},
+            metrics={"test/map50": 0.5},
+            artifacts=[("bundle", graph.parent / "note.txt")],
+            data={"name": "trees", "source": "data/processed/trees", "digest": "d" * 64},
+        ),
     )
     close_run(uri, run_id, failed=False)
     return registered
