@@ -14,10 +14,11 @@ from omegaconf import DictConfig
 
 from pipelines.models import labels, pictures
 from pipelines.stage import plain
-from safelight.bundle import MODEL, Bundle, Champion, read_bundle
+from safelight.bundle import MODEL, Bundle, Champion, Manifest, read_bundle
 from safelight.detections import Detections
 from safelight.errors import BundleError, ManifestInvalid
 from safelight.postprocess import detect
+from safelight.reader.manifest import ReaderManifest
 from serving.models.network import open_network
 from training.detector.bootstrap import PLOT
 from training.detector.scenes import LabelledScene, read_scenes
@@ -48,7 +49,7 @@ class Judged:
     """What the gates said. bundle: the candidate's, None when it must not be loaded. test: reported, in no gate."""
 
     verdicts: tuple[Verdict, ...]
-    bundle: Bundle | None
+    bundle: Bundle[Manifest] | Bundle[ReaderManifest] | None
     test: dict[str, Any]
 
 

@@ -22,7 +22,7 @@ from omegaconf import DictConfig
 from pydantic import ValidationError
 from rich.console import Console
 
-from pipelines.judge import judge
+from pipelines.judge import Judged, judge
 from pipelines.models import read_json
 from pipelines.registry import held
 from pipelines.stage import stage, write_json
@@ -44,8 +44,28 @@ class Chosen:
     named: bool
 
 
+Judge = Callable[[DictConfig, Champions, Champion | None, Champion, Path, Path, bool], Judged]
+"""Every gate's verdict, as `pipelines.judge.judge` gives it."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What differs between kinds of models. bring: puts in its place what a bundle (by its folder) cannot be served without."""
+
+    judge: Judge
+    bring: Callable[[DictConfig, Path], None]
+
+
+DETECTORS = Kind(judge, lambda cfg, folder: None)
+
+
 @stage("train")
 def main(cfg: DictConfig) -> None:
+    """Promote the candidate of `cfg.name`, or the version asked for, or roll back."""
+    decide(cfg, DETECTORS)
+
+
+def decide(cfg: DictConfig, kind: Kind) -> None:
     """Promote the candidate of `cfg.name`, or the version asked for, or roll back."""
     console = Console(soft_wrap=True, highlight=False)
     if cfg.promotion.rollback and cfg.promotion.version is not None:
@@ -63,7 +83,7 @@ def main(cfg: DictConfig) -> None:
             write_json(decision_path(cfg), decided_before(champions, champion))
             return
         guard_first(cfg, registry, chosen.candidate, champion)
-        consider(cfg, champions, registry, chosen, console)
+        consider(cfg, champions, registry, chosen, console, kind)
 
 
 def consider(
@@ -72,12 +92,13 @@ def consider(
     registry: Registry,
     chosen: Chosen,
     console: Console,
+    kind: Kind,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> None:
     """Judge, keep the receipt, and move the champion or refuse. Raises PromotionRefused."""
     champion, candidate = champions.champion(), chosen.candidate
     withdrawn = not chosen.named and candidate.digest in champions.history().withdrawn
-    judged = judge(cfg, champions, champion, candidate, chosen.folder, public_key(cfg), withdrawn)
+    judged = kind.judge(cfg, champions, champion, candidate, chosen.folder, public_key(cfg), withdrawn)
     receipt = Receipt(candidate, champion, judged.verdicts, judged.test, now())
     for line in said_of(receipt.verdicts):
         console.print(f"  {line}")
@@ -94,6 +115,7 @@ def consider(
         entry = enter(registry, cfg.tracking.experiment, judged.bundle, chosen.folder, artifact_root=root)
         registry.tag(entry, "promotion", receipt.decision)
     if accepted:
+        kind.bring(cfg, chosen.folder)
         promote(champions, registry, candidate, receipt=kept.name)
         before = f" (before: {champion.version})" if champion else ", the first"
         console.print(f"promote: {cfg.name} {candidate.version} is the champion now{before}")

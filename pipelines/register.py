@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from pipelines.registry import held
 from pipelines.stage import build, git_commit, plain, stage, write_json
 from safelight.bundle import MODEL, Bundle, Champion, Manifest, content_version, read_bundle, write_bundle
 from safelight.errors import BundleError
+from safelight.manifest import Described
 from safelight.preprocess import Preprocess
 from safelight.signing import signing_key
 from training.detector.interface import WEIGHTS
@@ -79,13 +81,15 @@ def write(cfg: DictConfig) -> tuple[Path, Bundle]:
     return folder, bundle
 
 
-def same(folder: Path, manifest: Manifest, public_key: Path) -> bool:
-    """Whether a bundle lies in `folder` that verifies and says what `manifest` says, at whatever commit."""
+def same(folder: Path, manifest: Described, public_key: Path, aside: Collection[str] = ()) -> bool:
+    """Whether a bundle lies in `folder` that verifies and says what `manifest` says, at whatever commit. aside: names of
+    further fields that are not compared."""
     try:
-        found = read_bundle(folder, [public_key]).manifest
+        found = read_bundle(folder, [public_key], type(manifest), lambda manifest: ()).manifest
     except BundleError:
         return False
-    return found.model_copy(update={"git_commit": manifest.git_commit, "files": {}}) == manifest
+    set_aside = {name: getattr(manifest, name) for name in ("git_commit", "files", *aside)}
+    return found.model_copy(update=set_aside) == manifest
 
 
 def variant_graphs(cfg: DictConfig) -> list[str]:

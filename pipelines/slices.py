@@ -55,6 +55,13 @@ READS_OF_READERS: dict[str, tuple[str, ...]] = {
         *("val_every", "accumulate", "log_every", "patience", "ema_decay", "resume", "checkpoint_every"),
     ),
     "reader.export": (*_OF_TASK, "model.reader", "export"),
+    "reader.register": (
+        *(*_OF_TASK, "task.about", "task.private", "task.quality"),
+        *("model", "module", "seed", "steps", "trainer"),
+    ),
+    "reader.promote": (*_OF_TASK, "task.card", "promotion"),
+    "reader.evaluate": (*_OF_TASK, "task.private", "evaluation", "seed"),
+    "reader.flavours": (*_OF_TASK, "model.reader", "flavours"),
 }
 """The same for stages that compose from conf/reader.yaml; those in pipelines/reader that are not listed read all."""
 

@@ -6,7 +6,7 @@ Figures are those in the manifests, measured on the graphs that are served. Know
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from safelight.bundle import CARD
@@ -24,17 +24,31 @@ def figure(metrics: Mapping[str, Any], path: str) -> float | None:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-def targets_gate(manifest: ReaderManifest, targets: Mapping[str, float]) -> Verdict:
-    """Does every figure of `targets` (by its path in the metrics) reach what is asked of it?"""
-    reached = {path: figure(manifest.metrics, path) for path in targets}
+def targets_gate(manifest: ReaderManifest, binding: bool) -> Verdict:
+    """Is every target of the task met, as evaluation found it (training/vlm/evaluation/targets.py)? binding: else it is only
+    said."""
+    told = manifest.metrics.get("targets")
+    found = dict(_targets(told, ())) if isinstance(told, Mapping) else {}
+    if not found:
+        return Verdict("targets", True, "the task sets no targets")
     short = [
-        f"{path} is {'not measured' if value is None else f'{value:.3f}'}, expected at least {targets[path]:g}"
-        for path, value in reached.items()
-        if value is None or value < targets[path]
+        f"{name} is {'not measured' if one['value'] is None else format(one['value'], '.3f')} (expected {one['at_least']:g})"
+        for name, one in found.items()
+        if not one["met"]
     ]
-    said = "; ".join(short) or (f"{len(targets)} targets are reached" if targets else "the task sets no targets")
-    figures = {path: {"is": value, "least": targets[path]} for path, value in reached.items()}
-    return Verdict("targets", not short, said, figures)
+    said = "; ".join(short) or f"{len(found)} targets are met"
+    figures = {name: {key: one[key] for key in ("value", "at_least", "met")} for name, one in found.items()}
+    return Verdict(
+        "targets", not short or not binding, said + ("" if binding or not short else "; binds nobody"), figures
+    )
+
+
+def _targets(told: Mapping[str, Any], place: tuple[str, ...]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Each target by its path."""
+    for name, value in told.items():
+        if isinstance(value, Mapping):
+            where = (*place, name)
+            yield from [("/".join(where), value)] if "at_least" in value else _targets(value, where)
 
 
 def comparison_gate(
