@@ -61,7 +61,7 @@ def base_metrics(source: Path) -> dict[str, Any]:
 
 
 def reader_manifest(cfg: DictConfig, base: Pinned) -> ReaderManifest:
-    """Of the matrices that export left, without golden readings. Its version follows from them, the base, the figures and the
+    """Of the matrices that export left. Its version follows from them, the base, the figures and the
     card's texts, not from the commit."""
     export, values = Path(cfg.out.export), plain(cfg)
     report, task = read_json(export / "report.json"), task_of(values["task"])
@@ -77,13 +77,14 @@ def reader_manifest(cfg: DictConfig, base: Pinned) -> ReaderManifest:
         "calibration": Calibration.model_validate(read_json(Path(cfg.out.evaluate) / "calibration.json")),
         "quality": values["task"]["quality"] or {},
         "metrics": read_json(Path(cfg.out.metrics)),
+        "golden": read_json(Path(cfg.out.evaluate) / "golden.json"),
         "parity": read_json(export / "parity.json"),
         "data_digest": hashlib.sha256(json.dumps(splits, sort_keys=True).encode()).hexdigest(),
         "configuration": configuration(values, splits),
         "licence": values["task"]["about"]["licence"],
     }
     unnamed = ReaderManifest(name=cfg.name, version="unnamed", git_commit="", files={}, **fields)
-    content = unnamed.model_dump(mode="json", exclude={"version", "git_commit", "files", "golden"})
+    content = unnamed.model_dump(mode="json", exclude={"version", "git_commit", "files"})
     version = content_version(digest_of(export / ADAPTER).encode(), content, values["task"]["about"])
     return unnamed.model_copy(update={"version": version, "git_commit": git_commit()})
 

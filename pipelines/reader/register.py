@@ -9,26 +9,19 @@ stage's own folder; promote takes them from there. What is served changes by pro
 from __future__ import annotations
 
 import hashlib
-import math
 import shutil
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from omegaconf import DictConfig
 from rich.console import Console
 
 from pipelines.reader.bundled import BASES, base_manifest, digest_of, reader_manifest
-from pipelines.reader.reading import Exported, asking
-from pipelines.reader.tasks import task_of
 from pipelines.register import evaluation, same
 from pipelines.registry import held
 from pipelines.stage import plain, stage, write_json
 from safelight.bundle import MANIFEST, Bundle, Champion, read_bundle, write_bundle
 from safelight.errors import BundleError
 from safelight.manifest import Pinned
-from safelight.reader import golden
-from safelight.reader.golden import GoldenReadings
 from safelight.reader.manifest import ADAPTER, DECODER, EMBEDDING, TOKENIZER, VISION, BaseManifest, ReaderManifest
 from safelight.signing import signing_key
 from training.registry.bases import take_in
@@ -37,11 +30,6 @@ from training.registry.champions import CANDIDATE
 from training.registry.entry import enter
 from training.vlm.families.adapters import ADAPTER as WEIGHTS
 
-GOLDEN_SEED = 0
-GOLDEN_TOLERANCE = 0.05
-"""How far a golden answer's log-probability may be off on another machine: sums of the exact decoder in another order moved it
-by less than a thousandth of that. Of a decoder in 8 bits nothing is promised: another processor may round to another answer."""
-
 
 @stage("reader")
 def main(cfg: DictConfig) -> None:
@@ -49,7 +37,7 @@ def main(cfg: DictConfig) -> None:
     home, private_key = Path(cfg.out.register), Path(cfg.paths.signing_key)
     with held(cfg, cfg.name) as (_, registry):
         base_folder, base = write_base(cfg, home, private_key)
-        folder, bundle = write_reader(cfg, home, private_key, base_folder, base)
+        folder, bundle = write_reader(cfg, home, private_key, base)
         clear(home, {folder, base_folder})
         trained = Path(cfg.out.train) / "adapter"
         entry = enter(
@@ -99,38 +87,22 @@ def holds(folder: Path, manifest: BaseManifest, export: Path, public_key: Path) 
     )
 
 
-def write_reader(
-    cfg: DictConfig, home: Path, private_key: Path, base_folder: Path, base: Pinned
-) -> tuple[Path, Bundle[ReaderManifest]]:
+def write_reader(cfg: DictConfig, home: Path, private_key: Path, base: Pinned) -> tuple[Path, Bundle[ReaderManifest]]:
     """The adapter's bundle in the stage's folder, and the pointer to it: (where, what it holds)."""
     adapter, public_key = Path(cfg.out.export) / ADAPTER, signing_key(private_key)
     manifest = reader_manifest(cfg, base)
     folder = home / manifest.version
     promoted = Path(cfg.paths.bundles) / cfg.name / manifest.version
-    if not same(folder, manifest, public_key, aside=["golden"]):
-        if same(promoted, manifest, public_key, aside=["golden"]):
+    if not same(folder, manifest, public_key):
+        if same(promoted, manifest, public_key):
             take_in(promoted, home)
         else:
-            whole = manifest.model_copy(update={"golden": golden_of(cfg)})
-            write_bundle(folder, whole, {ADAPTER: adapter}, reader_card(whole, plain(cfg.task.about)), private_key)
+            card = reader_card(manifest, plain(cfg.task.about))
+            write_bundle(folder, manifest, {ADAPTER: adapter}, card, private_key)
     bundle = read_bundle(folder, [public_key], ReaderManifest)
     pointer = Champion(name=cfg.name, version=manifest.version, digest=bundle.digest)
     write_json(home / CANDIDATE, pointer.model_dump())
     return folder, bundle
-
-
-def golden_of(cfg: DictConfig) -> dict[str, GoldenReadings]:
-    """What base and adapter answer to drawings, as they are served, by the decoder's file."""
-    exported = Exported.read(Path(cfg.out.export))
-    with asking(exported, DECODER, rows=1, threads=0) as asked:
-        adapter = asked.adapter(task_of(plain(cfg.task)), exported.matrices())
-
-        def read(picture: NDArray[np.float32]) -> tuple[str, float]:
-            found = asked.engine.read(picture, adapter, left_s=lambda: math.inf)
-            return found.text, found.log_probability
-
-        side = exported.architecture.image_side
-        return {DECODER: golden.make(read, side, GOLDEN_SEED, GOLDEN_TOLERANCE)}
 
 
 def pinned(folder: Path) -> Pinned:

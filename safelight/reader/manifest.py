@@ -95,8 +95,8 @@ class ReaderManifest(Described):
 
     base: the one bundle that it was trained on. rank: of its matrices. prompt_ids: the prompt whole, as tokens, with the
     base's image tokens in it. json_schema: of the answer. quality: limits of `safelight.reader.quality` that pictures are
-    held to, where they are not the usual ones. golden: by the base's decoder, for they do not answer alike, what it answers
-    wherever it is loaded.
+    held to, where they are not the usual ones; null for none. golden: by the base's decoder, for they do not answer
+    alike, what it answers wherever it is loaded.
     """
 
     task: Literal["image-to-json"]
@@ -107,7 +107,7 @@ class ReaderManifest(Described):
     prompt_ids: tuple[Token, ...] = Field(min_length=1)
     max_new_tokens: Count
     calibration: Calibration = Calibration()
-    quality: dict[str, float] = Field(default={})
+    quality: dict[str, float | None] = Field(default={})
     golden: dict[str, GoldenReadings] = Field(default={})
     metrics: dict[str, Any]
     parity: dict[str, Any]
