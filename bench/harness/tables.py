@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from harness.contest import SEALED
-
-_END = "<!-- end -->"
+from training.evaluation.tables import markdown, put_table
 
 
 def write_tables(measured: Mapping[str, Any], document: Path) -> None:
     """Put the tables where the document has marks for them."""
-    text = document.read_text()
     for name, table in tables(measured).items():
-        mark = f"<!-- serving, {name}: written by make bench -->\n"
-        before, found, after = text.partition(mark)
-        if found:
-            text = f"{before}{mark}{table}\n{_END}{after.partition(_END)[2]}"
-    document.write_text(text)
+        put_table(document, f"serving, {name}: written by make bench", table)
 
 
 def tables(measured: Mapping[str, Any]) -> dict[str, str]:
@@ -30,11 +24,6 @@ def tables(measured: Mapping[str, Any]) -> dict[str, str]:
         "latency": _latency(measured),
         "memory": _memory(measured),
     }
-
-
-def markdown(rows: Sequence[Sequence[str]]) -> str:
-    head, *others = (f"| {' | '.join(row)} |" for row in rows)
-    return "\n".join((head, "|---" * len(rows[0]) + "|", *others))
 
 
 def _goals(measured: Mapping[str, Any]) -> str:

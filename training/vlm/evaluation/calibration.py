@@ -42,6 +42,12 @@ class Sure:
         return np.array([confidence_of(float(p), by) for p in self.log_probability], np.float64)
 
 
+def confidence(reading: Reading, by: Calibration) -> float | None:
+    """In one answer, as the service tells it; None where there is no answer."""
+    known = reading.valid and reading.log_probability is not None
+    return confidence_of(float(reading.log_probability or 0.0), by) if known else None
+
+
 def fitted(sure: Sure, least: int) -> Calibration | None:
     """Scale and offset with the largest likelihood. Targets are Platt's: a little less than 1 and more than 0, by how many
     there are of each, so that answers which are all right do not ask for an infinite scale.

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Any
+from typing import Any, TypeGuard
 
 from training.vlm.evaluation.intervals import quotient, share
 from training.vlm.evaluation.reading import MISSING, Reading, same
@@ -70,5 +70,5 @@ def _of(reading: Reading, name: str) -> Compared:
     return compared(own, read)
 
 
-def _integer(value: Any) -> bool:
+def _integer(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
