@@ -67,7 +67,8 @@ def _part(specification: Specification, folder: Path, split: str, numbers: range
 def _each(specification: Specification, folder: Path, split: str, numbers: range) -> Iterator[Drawn]:
     drawer = drawing(specification.name)
     for number in numbers:
-        answer, (pixels, _) = specification.one(drawer, split, number)
+        answer, drawn = specification.one(drawer, split, number)
+        pixels = drawn.pixels
         place = f"{IMAGES}/{split}_{number:06d}.jpg"
         (folder / place).write_bytes(encoded(pixels, specification.quality))
         yield json.dumps({"image_path": place, **answer}), hashlib.sha256(pixels.tobytes()).hexdigest()

@@ -31,7 +31,8 @@ def test_the_same_whoever_draws_and_test_stays_when_training_grows(tmp_path):
     records = [json.loads(line) for line in lines]
     assert [r["image_path"] for r in records] == [f"images/test_{n:06d}.jpg" for n in range(3)]
     for number, record in enumerate(records):
-        answer, (pixels, _) = Specification.of(small()).one(meters, "test", number)
+        answer, drawn = Specification.of(small()).one(meters, "test", number)
+        pixels = drawn.pixels
         assert record == {"image_path": record["image_path"], **answer}
         with Image.open(io.BytesIO((tmp_path / "one" / record["image_path"]).read_bytes())) as image:
             assert image.format == "JPEG" and image.size == (336, 336) and not image.getexif()

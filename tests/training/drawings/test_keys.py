@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ def test_a_bitting_is_one_that_its_system_can_cut(seed: int) -> None:
     system, depths = systems()[answer["keyway"]], answer["bittings"]
     assert len(depths) == system.cuts
     assert all(system.least <= depth < system.least + system.depths for depth in depths)
-    assert all(abs(a - b) <= system.macs for a, b in zip(depths, depths[1:], strict=False))
+    assert all(abs(a - b) <= system.macs for a, b in pairwise(depths))
     assert answer["brand"] in system.invented.brands
 
 
@@ -54,7 +55,7 @@ def test_a_system_whose_floors_would_hide_each_other_is_refused() -> None:
 def test_a_seed_is_a_picture() -> None:
     def drawn(seed: int) -> np.ndarray:
         rng = np.random.default_rng(seed)
-        return keys.draw(rng, keys.sample(rng), HARD)[0]
+        return keys.draw(rng, keys.sample(rng), HARD).pixels
 
     assert drawn(3).shape == (336, 336, 3) and drawn(3).dtype == np.uint8
     np.testing.assert_array_equal(drawn(3), drawn(3))
@@ -66,7 +67,7 @@ def test_every_value_has_a_place_in_the_picture(difficulty: dict[str, Any]) -> N
     rng = np.random.default_rng(8)
     for _ in range(20):
         answer = keys.sample(rng)
-        _, places = keys.draw(rng, answer, difficulty)
+        places = keys.draw(rng, answer, difficulty).places
         assert set(places) == {"/keyway", "/brand", *(f"/bittings/{i}" for i in range(len(answer["bittings"])))}
         assert all(-20 <= x <= 356 and 0 <= y < 336 for x, y in places.values())
 
@@ -76,14 +77,17 @@ def test_another_answer_is_another_picture(change: dict[str, Any]) -> None:
     answer = {"keyway": "SC4", "bittings": [3, 3, 3, 3, 3, 3], "brand": "Schlage"}
     if "keyway" in change:  # it has one cut less
         change = {"keyway": "SC1", "bittings": [3, 3, 3, 3, 3]}
-    pictures = [keys.draw(np.random.default_rng(3), a, PLAIN)[0].astype(int) for a in (answer, {**answer, **change})]
+    pictures = [
+        keys.draw(np.random.default_rng(3), a, PLAIN).pixels.astype(int) for a in (answer, {**answer, **change})
+    ]
     assert np.abs(pictures[0] - pictures[1]).max() > 40
 
 
 def test_a_cut_one_deeper_takes_metal_away_there_and_nowhere_else() -> None:
     one, other = ({"keyway": "KW1", "bittings": [3, 3, depth, 3, 3], "brand": "Kwikset"} for depth in (3, 4))
-    first, places = keys.draw(np.random.default_rng(5), one, PLAIN)
-    second, _ = keys.draw(np.random.default_rng(5), other, PLAIN)
+    before = keys.draw(np.random.default_rng(5), one, PLAIN)
+    first, places = before.pixels, before.places
+    second = keys.draw(np.random.default_rng(5), other, PLAIN).pixels
     changed = np.argwhere(np.abs(first.astype(int) - second).max(2) > 60)
     x, y = places["/bittings/2"]
     assert len(changed) and (np.abs(changed - [y, x]) < 25).all()
@@ -94,3 +98,21 @@ def test_a_difficulty_that_there_is_not_is_refused(wrong: dict[str, Any]) -> Non
     rng = np.random.default_rng(0)
     with pytest.raises(ConfigError, match="difficulty of drawn keys"):
         keys.draw(rng, keys.sample(rng), PLAIN | wrong)
+
+
+def test_the_frame_says_where_on_the_key_a_pixel_is() -> None:
+    rng = np.random.default_rng(2)
+    answer = keys.sample(rng)
+    system, drawn = systems()[answer["keyway"]], keys.draw(rng, answer, HARD)
+    for i, depth in enumerate(answer["bittings"]):
+        x, y, w = drawn.frame @ [*drawn.places[f"/bittings/{i}"], 1]
+        assert x / w * 700 + 300 == pytest.approx(system.first + i * system.spacing, abs=1e-6)
+        assert (y / w + 1) * 170 == pytest.approx(system.root(depth), abs=1e-6)
+
+
+def test_what_is_covered_is_the_key() -> None:
+    answer = {"keyway": "SC1", "bittings": [0, 0, 0, 0, 0], "brand": "Schlage"}
+    drawn = keys.draw(np.random.default_rng(1), answer, PLAIN)
+    x, y = (int(value) // 4 for value in drawn.places["/keyway"])
+    assert drawn.coverage.shape == (84, 84) and drawn.coverage[y, x] == 255
+    assert not drawn.coverage[:10].any() and not drawn.coverage[-10:].any()

@@ -25,7 +25,7 @@ PLAIN, HARD = (VALUES["drawing"]["splits"][name]["difficulty"] for name in ("tes
 def drawn(seed, difficulty=PLAIN):
     rng = np.random.default_rng(seed)
     answer = meters.sample(rng)
-    return answer, meters.draw(rng, answer, difficulty)[0]
+    return answer, meters.draw(rng, answer, difficulty).pixels
 
 
 def test_test_and_hard_are_what_their_figures_were_measured_on():
@@ -34,7 +34,8 @@ def test_test_and_hard_are_what_their_figures_were_measured_on():
     found = hashlib.sha256()
     for split in ("test", "hard"):
         for number in range(4):
-            answer, (pixels, _) = Specification.of(VALUES["drawing"]).one(meters, split, number)
+            answer, drawn = Specification.of(VALUES["drawing"]).one(meters, split, number)
+            pixels = drawn.pixels
             found.update(json.dumps(answer).encode() + pixels.tobytes())
     assert found.hexdigest() == "21dbeb414fe4b89663af8d9bd486423d1b7c872912e004c2300044e84cddb5fe"
 
@@ -62,7 +63,7 @@ def test_the_answer_shows_in_the_picture():
     for change in ({"reading": "00007"}, {"unit": "GJ"}):
         answer = {"reading": "00001", "unit": "kWh"}
         one, other = (
-            meters.draw(np.random.default_rng(3), a, PLAIN)[0].astype(int) for a in (answer, {**answer, **change})
+            meters.draw(np.random.default_rng(3), a, PLAIN).pixels.astype(int) for a in (answer, {**answer, **change})
         )
         changed = np.abs(one - other).max(2) > 60
         assert 20 < changed.sum() < 0.1 * changed.size
@@ -74,8 +75,9 @@ def test_a_digit_is_where_it_is_said_to_be(place):
     answer = {"reading": "111111", "unit": "kWh"}
     other = {**answer, "reading": f"{'1' * place}8{'1' * (5 - place)}"}
     harsh = {**HARD, "noise": [0, 0], "blur": [0, 0]}
-    one, places = meters.draw(np.random.default_rng(place), answer, harsh)
-    two, _ = meters.draw(np.random.default_rng(place), other, harsh)
+    drawn = meters.draw(np.random.default_rng(place), answer, harsh)
+    one, places = drawn.pixels, drawn.places
+    two = meters.draw(np.random.default_rng(place), other, harsh).pixels
     rows, columns = np.nonzero(np.abs(one.astype(int) - two).max(2) > 25)
     assert set(places) == {*(f"/reading/{n}" for n in range(6)), "/unit"}
     x, y = places[f"/reading/{place}"]

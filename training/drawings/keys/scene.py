@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from training.drawings import optics
-from training.drawings.interface import Drawn, Place
+from training.drawings.interface import Drawn, Place, covered
 from training.drawings.keys import outline
 from training.drawings.keys.difficulty import Difficulty
 from training.drawings.keys.systems import System
@@ -32,6 +32,10 @@ _GROUNDS = (
     (58, 78, 110),
 )
 Array = NDArray[np.float32]
+
+
+_UNITS = np.array([[1 / 700, 0, -300 / 700], [0, 1 / 170, -1], [0, 0, 1]])
+"""From thousandths of an inch to coordinates from about -1 to 1."""
 
 
 class View:
@@ -54,6 +58,17 @@ class View:
         seen: NDArray[np.float64] = flat / (1 + flat @ self.tilt)[:, None] + SIDE / 2
         return seen
 
+    def frame(self) -> NDArray[np.float64]:
+        """See `Drawn.frame`: x from the middle of what is seen of a key, y from the middle of a blade."""
+        half = SIDE / 2
+        flat = np.eye(3)
+        flat[:2, :2], flat[:2, 2] = self.linear, self.offset - half
+        seen = np.array([[1.0, 0.0, half], [0.0, 1.0, half], [0.0, 0.0, 1.0]])
+        seen[:2, :2] += half * self.tilt
+        seen[2, :2] = self.tilt
+        whole: NDArray[np.float64] = _UNITS @ np.linalg.inv(seen @ flat)
+        return whole
+
 
 def picture(
     rng: np.random.Generator, system: System, depths: Sequence[int], brand: str, difficulty: Difficulty
@@ -72,7 +87,9 @@ def picture(
     metal -= canvas
     metal *= key[..., None]
     canvas += metal
-    return _camera(canvas, rng, difficulty, view, system), _places(system, depths, view)
+    coverage = covered(np.rint(key * 255).astype(np.uint8))
+    pixels = _camera(canvas, rng, difficulty, view, system)
+    return Drawn(pixels, _places(system, depths, view), coverage, view.frame())
 
 
 def _places(system: System, depths: Sequence[int], view: View) -> dict[str, Place]:

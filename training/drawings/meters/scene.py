@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from training.drawings import optics
-from training.drawings.interface import Drawn
+from training.drawings.interface import Drawn, covered
 from training.drawings.meters.difficulty import Difficulty
 from training.drawings.meters.face import SIZE, face
 
@@ -42,8 +42,11 @@ def picture(rng: np.random.Generator, reading: str, unit: str, difficulty: Diffi
             canvas, rng, (float(middle[0]), float(middle[1])), float(rng.uniform(*difficulty.glare_strength))
         )
     blur, noise = float(rng.uniform(*difficulty.blur)), float(rng.uniform(*difficulty.noise))
-    places = optics.seen_at(optics.homography(seen, SIZE), flat)
-    return optics.photographed(canvas, rng, blur, noise), places
+    flattened = optics.homography(seen, SIZE)
+    units = np.array([[2 / SIZE[0], 0, -1], [0, 2 / SIZE[1], -1], [0, 0, 1]])
+    frame = units @ np.append(np.array(flattened), 1.0).reshape(3, 3)
+    pixels = optics.photographed(canvas, rng, blur, noise)
+    return Drawn(pixels, optics.seen_at(flattened, flat), covered(np.asarray(front.getchannel("A"))), frame)
 
 
 def _wall(rng: np.random.Generator) -> Image.Image:

@@ -36,7 +36,9 @@ class LessonsDataModule(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         self._rounds, self._workers = rounds, workers
-        self._learn = Lessons(learn, tasks, words, patch=patch, shift=shift, light=light, seed=seed)
+        self._learn = Lessons(
+            learn, tasks, words, patch=patch, shift=shift, light=light, seed=seed, batch=rounds.batch_size
+        )
         self._look = Lessons(look, tasks, words, patch=patch)
 
     def train_dataloader(self) -> RoundLoader:

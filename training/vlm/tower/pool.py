@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from training.drawings.drawn import encoded
@@ -24,12 +25,15 @@ _AT_ONCE = 50
 
 @dataclass(frozen=True)
 class Seen:
-    """A drawn picture. task: of which it is. jpeg: the file. places: see `training.drawings.interface.Drawn`."""
+    """A drawn picture. task: of which it is. jpeg: the file. places, coverage, frame: see
+    `training.drawings.interface.Drawn`."""
 
     task: str
     answer: Answer
     jpeg: bytes
     places: Mapping[str, Place]
+    coverage: NDArray[np.uint8]
+    frame: NDArray[np.float64]
 
     def pixels(self) -> Pixels:
         """`(H, W, 3)` uint8 RGB."""
@@ -60,5 +64,9 @@ def draw(
 
 def _part(specification: Specification, task: str, split: str, numbers: range) -> list[Seen]:
     drawer = drawing(specification.name)
-    drawn = (specification.one(drawer, split, _BEYOND + number) for number in numbers)
-    return [Seen(task, answer, encoded(pixels, specification.quality), places) for answer, (pixels, places) in drawn]
+    seen = []
+    for number in numbers:
+        answer, drawn = specification.one(drawer, split, _BEYOND + number)
+        jpeg = encoded(drawn.pixels, specification.quality)
+        seen.append(Seen(task, answer, jpeg, drawn.places, drawn.coverage, drawn.frame))
+    return seen

@@ -1,11 +1,12 @@
-"""The words of an answer and where they go: image token k is to mean the k-th word, as the frozen language model writes it.
+"""The words of an answer and where they go: each image token is to mean one, as the frozen language model writes it.
 
-An answer's values follow one another, each with room for its longest text; what stays free is filled with one word that
-says nothing. Knows nothing of pictures or networks.
+An answer's values follow one another, row by row about the middle of the picture, each with room for its longest text; what
+stays free is filled with one word that says nothing. Knows nothing of pictures or networks.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -24,9 +25,10 @@ NONE = -1
 
 @dataclass(frozen=True)
 class Layout:
-    """One task's room: by JSON Pointer, the first image token and how many."""
+    """One task's room: by JSON Pointer, the first image token and how many. first: of all of them."""
 
     room: Mapping[str, tuple[int, int]]
+    first: int
 
     @property
     def size(self) -> int:
@@ -41,7 +43,7 @@ class Words:
     def __init__(self, tokens: Tokens, answers: Mapping[str, Sequence[Leaves]], image_tokens: int) -> None:
         self._tokens = tokens
         self.image_tokens = image_tokens
-        self.layouts = {task: _layout(examples, tokens) for task, examples in answers.items()}
+        self.layouts = {task: _layout(examples, tokens, image_tokens) for task, examples in answers.items()}
         for task, layout in self.layouts.items():
             if layout.size > image_tokens:
                 raise ConfigError(
@@ -60,10 +62,10 @@ class Words:
         return len(self.token_ids)
 
     def targets(self, task: str, leaves: Leaves) -> Tensor:
-        """`(image_tokens,)` int64: the number of each image token's word, `NONE` after the answer's end."""
+        """`(image_tokens,)` int64: the number of each image token's word, `NONE` before and after the answer."""
         numbers = torch.full((self.image_tokens,), NONE, dtype=torch.int64)
         layout = self.layouts[task]
-        numbers[: layout.size] = self._filler
+        numbers[layout.first : layout.first + layout.size] = self._filler
         for name, value in leaves.items():
             first, _ = layout.room[name]
             own = [self._number[token] for token in self._tokens(str(value))]
@@ -84,17 +86,19 @@ class Words:
         return self._number[self._tokens(text)[0]]
 
 
-def _layout(examples: Sequence[Leaves], tokens: Tokens) -> Layout:
+def _layout(examples: Sequence[Leaves], tokens: Tokens, image_tokens: int) -> Layout:
     longest: dict[str, int] = {}
     for leaves in examples:
         for name, value in leaves.items():
             longest[name] = max(longest.get(name, 0), len(tokens(str(value))))
     names = sorted(longest, key=_natural(longest))
-    room, first = {}, 0
+    side = math.isqrt(image_tokens)
+    begin = first = side * max(0, (side - math.ceil(sum(longest.values()) / side)) // 2)
+    room = {}
     for name in names:
         room[name] = (first, longest[name])
         first += longest[name]
-    return Layout(room)
+    return Layout(room, begin)
 
 
 def _natural(names: Iterable[str]) -> Callable[[str], tuple[int, list[tuple[int, str]]]]:
