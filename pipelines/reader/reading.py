@@ -82,12 +82,17 @@ class Asking:
         return Adapter("", own, self.exported.prompt_ids, constraint, self.exported.max_new_tokens)
 
     def read(self, adapter: Adapter, look: Look, numbers: Sequence[int]) -> tuple[list[Read], Spent]:
-        """Answers about the pictures of these numbers, `rows` under way at a time; decoding of files is in the seconds."""
+        """Answers about the pictures of these numbers, and what they took; decoding of files is in the seconds, what an
+        adapter needs once is not."""
         self.engine.warm(adapter)
         begun = time.perf_counter()
-        with ThreadPoolExecutor(self.rows, thread_name_prefix="evaluate") as threads:
-            found = list(threads.map(lambda number: self.one(adapter, look(number)), numbers))
+        found = self.several(adapter, look, numbers)
         return found, spent(found, time.perf_counter() - begun)
+
+    def several(self, adapter: Adapter, look: Look, numbers: Sequence[int]) -> list[Read]:
+        """Answers about the pictures of these numbers, `rows` under way at a time."""
+        with ThreadPoolExecutor(self.rows, thread_name_prefix="reading") as threads:
+            return list(threads.map(lambda number: self.one(adapter, look(number)), numbers))
 
     def one(self, adapter: Adapter, pixels: NDArray[np.uint8]) -> Read:
         """The answer about one picture `(H, W, 3)`."""
