@@ -176,6 +176,9 @@ CASES = [
     Case("GET", f"/v1/{TEXT}/%00{TEXT}%0a"),
     Case(TEXT, "/v1/detect", PNG),
     Case("PUT", "/v1/models", PNG),
+    Case("POST", f"/v1/read?model={TEXT}&zipcode={PLACE[2]}", PNG, "image/png"),
+    Case("POST", f"/v1/read?zipcode={TEXT}", *form("image", TEXT, PNG, "image/png")),
+    Case("POST", f"/v1/read:batch?{TEXT}={TEXT}", *form("image", TEXT, PNG, "image/png")),
 ]
 
 
