@@ -126,10 +126,9 @@ class Lessons(Dataset[Lesson]):
 def moved(pixels: NDArray[np.uint8], dx: int, dy: int) -> NDArray[np.uint8]:
     """`(H, W)` or `(H, W, 3)`, moved to the right and down; what comes in at its border is its border."""
     height, width = pixels.shape[:2]
-    rows = np.clip(np.arange(height) - dy, 0, height - 1)
-    columns = np.clip(np.arange(width) - dx, 0, width - 1)
-    shifted: NDArray[np.uint8] = pixels[rows[:, None], columns]
-    return shifted
+    wider = ((max(dy, 0), max(-dy, 0)), (max(dx, 0), max(-dx, 0)), (0, 0))[: pixels.ndim]
+    shifted: NDArray[np.uint8] = np.pad(pixels, wider, mode="edge")
+    return shifted[max(-dy, 0) :][:height, max(-dx, 0) :][:, :width]
 
 
 def stacked(lessons: Sequence[Lesson]) -> Lesson:
