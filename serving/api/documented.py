@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 import safelight
 from safelight.errors import SafelightError
-from serving.api import openapi, problems
+from serving.api import openapi, openapi_reader, problems
 from serving.api.detect import DetectRoute
 from serving.api.models import ModelList, ModelsRoute
 from serving.api.read import ReadRoute
@@ -38,13 +38,13 @@ def documented(settings: Settings, detect: DetectRoute, read: ReadRoute, models:
     readers, media_types = settings.readers, settings.limits.media_types
     api.add_api_route(
         "/v1/read", read.read, methods=["POST"], response_model=None,
-        responses=openapi.read_responses(KeysAnswer | FieldsAnswer),
-        openapi_extra=openapi.read_request(readers.routes, readers.default, media_types), tags=["reader"],
+        responses=openapi_reader.read_responses(KeysAnswer | FieldsAnswer),
+        openapi_extra=openapi_reader.read_request(readers.routes, readers.default, media_types), tags=["reader"],
     )  # fmt: skip
     api.add_api_route(
         "/v1/read:batch", read.read_several, methods=["POST"], response_model=None,
-        responses=openapi.batch_responses(BatchAnswer),
-        openapi_extra=openapi.batch_request(readers.routes, readers.default, readers.batch), tags=["reader"],
+        responses=openapi_reader.batch_responses(BatchAnswer),
+        openapi_extra=openapi_reader.batch_request(readers.routes, readers.default, readers.batch), tags=["reader"],
     )  # fmt: skip
     api.add_api_route(
         "/v1/models", models.models, methods=["GET"], response_model=None,

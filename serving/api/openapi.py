@@ -25,7 +25,6 @@ from safelight.errors import (
     NotAnImage,
     Overloaded,
     PlaintextRefused,
-    PoorPicture,
     RateLimited,
     SafelightError,
     SeveralPictures,
@@ -36,7 +35,6 @@ from safelight.errors import (
     TypeMismatch,
     Unauthenticated,
     UnknownModel,
-    Unreadable,
     UnsupportedFormat,
 )
 from safelight.image_structure.still import several, trailing
@@ -76,18 +74,7 @@ REFUSALS: dict[type[SafelightError], str] = {
     DeadlineExceeded: "Expected an answer within 60 s of the request's arrival. Send it again later.",
 }
 """Every refusal of the gateway with an example of its message."""
-_POOR = PoorPicture(
-    {"sharpness": 3.1, "luminance": 0.42, "dark": 0.01, "bright": 0.0, "contrast": 0.31, "width": 640, "height": 480},
-    [
-        {
-            "measure": "sharpness",
-            "value": 3.1,
-            "limit": 8.0,
-            "advice": "Hold the camera still, and let it focus on the object.",
-        }
-    ],
-)
-_COARSE = "Made coarse at once; the answer says what is left of it, and nothing else is kept."
+COARSE = "Made coarse at once; the answer says what is left of it, and nothing else is kept."
 _OF_ACCESS = (Unauthenticated, Forbidden, RateLimited, AccessUndecided)
 _SCHEMES = {
     "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "Where keys are configured."},
@@ -107,73 +94,26 @@ def detect_request(models: Sequence[str], default: str, media_types: Sequence[st
     classes = {"type": "array", "items": {"type": "string"}}
     return {
         "parameters": [
-            _option(
+            option(
                 "model", {"type": "string", "enum": list(models), "default": default}, default, "Which model looks."
             ),
-            _option(
-                "threshold", threshold, 0.25, "The least confidence; by default the one chosen on validation data."
-            ),
-            {**_option("classes", classes, ["person", "cat"], "Labels to keep; all by default."), "explode": False},
-            _option(
+            option("threshold", threshold, 0.25, "The least confidence; by default the one chosen on validation data."),
+            {**option("classes", classes, ["person", "cat"], "Labels to keep; all by default."), "explode": False},
+            option(
                 "timeout_ms",
                 {"type": "integer", "minimum": 1},
                 2000,
                 "For the answer, where the service's is too long.",
             ),
-            _option("render", {"type": "string", "enum": ["png"]}, "png", "Answer with the annotated picture."),
-            _option("latitude", _degrees(90), 37.77, f"With longitude: where it was taken. {_COARSE}"),
-            _option("longitude", _degrees(180), -122.42, f"With latitude: where it was taken. {_COARSE}"),
-            _option(
-                "zip", {"type": "string", "pattern": r"^[0-9]{5}(-?[0-9]{4})?$"}, "94103", f"A US ZIP code. {_COARSE}"
+            option("render", {"type": "string", "enum": ["png"]}, "png", "Answer with the annotated picture."),
+            option("latitude", _degrees(90), 37.77, f"With longitude: where it was taken. {COARSE}"),
+            option("longitude", _degrees(180), -122.42, f"With latitude: where it was taken. {COARSE}"),
+            option(
+                "zip", {"type": "string", "pattern": r"^[0-9]{5}(-?[0-9]{4})?$"}, "94103", f"A US ZIP code. {COARSE}"
             ),
         ],
         "requestBody": {"required": True, "content": bodies},
     }
-
-
-def read_request(readers: Sequence[str], default: str | None, media_types: Sequence[str]) -> dict[str, Any]:
-    """The options and bodies of POST /v1/read. media_types: of images."""
-    request = detect_request(readers, default or "", media_types)
-    return {"parameters": _read_options(readers, default), "requestBody": request["requestBody"]}
-
-
-def batch_request(readers: Sequence[str], default: str | None, most: int) -> dict[str, Any]:
-    """The options and the body of POST /v1/read:batch. most: images in it."""
-    images = {"type": "array", "items": {"type": "string", "format": "binary"}, "minItems": 1, "maxItems": most}
-    form = {"type": "object", "required": [FIELD], "properties": {FIELD: images}, "additionalProperties": False}
-    example = {
-        "summary": "several files",
-        "description": f"curl -F {FIELD}=@one.jpg -F {FIELD}=@two.jpg",
-        "value": {FIELD: ["(bytes)", "(bytes)"]},
-    }
-    content = {"multipart/form-data": {"schema": form, "examples": {"files": example}}}
-    return {"parameters": _read_options(readers, default), "requestBody": {"required": True, "content": content}}
-
-
-def _read_options(readers: Sequence[str], default: str | None) -> list[dict[str, Any]]:
-    chosen: dict[str, Any] = {"type": "string"}
-    if readers:
-        chosen |= {"enum": list(readers), "default": default}
-    zipcode = {"type": "string", "pattern": r"^[0-9]{5}(-?[0-9]{4})?$"}
-    wait = {"type": "integer", "minimum": 1}
-    return [
-        _option("model", chosen, default or "keys", "Which reader reads."),
-        _option("zipcode", zipcode, "94103", f"A US ZIP code. {_COARSE}"),
-        _option("timeout_ms", wait, 2000, "For the answer, where the service's is too long."),
-    ]
-
-
-def read_responses(answer: Any) -> dict[int | str, dict[str, Any]]:
-    """The answers and refusals of POST /v1/read."""
-    refusals = _refusals([*REFUSALS, PoorPicture, Unreadable])
-    return {200: {"model": answer, "description": "What was read, and what is known of it."}, **refusals}
-
-
-def batch_responses(answer: Any) -> dict[int | str, dict[str, Any]]:
-    """The answers of POST /v1/read:batch, and its refusals of the whole: those of one picture are in its result."""
-    of_one = {NotAnImage, TypeMismatch, CorruptImage, SeveralPictures, TrailingData, SideTooLong, TooManyPixels}
-    refusals = _refusals([error for error in REFUSALS if error not in of_one])
-    return {200: {"model": answer, "description": "Each picture's answer, or its problem."}, **refusals}
 
 
 def _degrees(most: int) -> dict[str, Any]:
@@ -188,12 +128,12 @@ def detect_responses(answer: type[BaseModel]) -> dict[int | str, dict[str, Any]]
         "description": "What was found; with render=png the picture.",
         "content": {"image/png": png},
     }
-    return {200: found, **_refusals(list(REFUSALS))}
+    return {200: found, **refusals_of(list(REFUSALS))}
 
 
 def models_responses(answer: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
     """The answer of GET /v1/models."""
-    return {200: {"model": answer, "description": "Every model with its state."}, **_refusals(_OF_ACCESS)}
+    return {200: {"model": answer, "description": "Every model with its state."}, **refusals_of(_OF_ACCESS)}
 
 
 def document_platform_routes(api: FastAPI) -> None:
@@ -223,8 +163,8 @@ def document_platform_routes(api: FastAPI) -> None:
                 for operation in methods.values():
                     operation["security"] = [{}, {"apiKey": []}, {"bearer": []}]
         schema.setdefault("components", {})["securitySchemes"] = _SCHEMES
-        schema["paths"]["/metrics"]["get"]["responses"].update(_written(_refusals((Unauthenticated, Forbidden))))
-        example = _problem(ModelUnavailable, "The default model is not ready.")
+        schema["paths"]["/metrics"]["get"]["responses"].update(_written(refusals_of((Unauthenticated, Forbidden))))
+        example = _problem(ModelUnavailable("The default model is not ready."))
         schema["paths"]["/readyz"]["get"]["responses"]["503"] = {
             "description": "Not ready; for those who may see /v1/models, `models` holds the state of each.",
             "content": {problems.MEDIA_TYPE: {"example": example}},
@@ -257,7 +197,7 @@ def _sealed() -> dict[str, Any]:
     }
 
 
-def _option(name: str, schema: dict[str, Any], example: Any, description: str) -> dict[str, Any]:
+def option(name: str, schema: dict[str, Any], example: Any, description: str) -> dict[str, Any]:
     return {
         "name": name,
         "in": "query",
@@ -274,16 +214,20 @@ def _get(summary: str, description: str, media_type: str, example: str) -> dict[
     return {"get": {"summary": summary, "tags": ["platform"], "responses": {"200": answer}}}
 
 
-def _refusals(errors: Sequence[type[SafelightError]]) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI's responses for a set of errors, those of one status together, one example for each."""
+def refusals_of(
+    errors: Sequence[type[SafelightError]], examples: Sequence[SafelightError] = ()
+) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI's responses for a set of errors, those of one status together, one example for each. examples: of further errors,
+    which hold more than a message."""
     responses: dict[int | str, dict[str, Any]] = {}
-    for error in errors:
+    for one in (*(error(REFUSALS[error]) for error in errors), *examples):
+        error = type(one)
         entry = responses.setdefault(
             error.status,
             {"model": problems.Problem, "description": "", "content": {problems.MEDIA_TYPE: {"examples": {}}}},
         )
         entry["description"] = f"{entry['description']} {error.title}.".strip()
-        example = {"summary": error.title, "value": _example(error)}
+        example = {"summary": error.title, "value": _problem(one)}
         entry["content"][problems.MEDIA_TYPE]["examples"][error.__name__] = example
     return responses
 
@@ -293,11 +237,5 @@ def _written(responses: dict[int | str, dict[str, Any]]) -> dict[str, Any]:
     return {str(status): {k: v for k, v in one.items() if k != "model"} for status, one in responses.items()}
 
 
-def _example(error: type[SafelightError]) -> dict[str, Any]:
-    own: dict[type[SafelightError], SafelightError] = {PoorPicture: _POOR, Unreadable: Unreadable()}
-    known = own.get(error)
-    return _problem(error, REFUSALS[error]) if known is None else problems.of_error(known, _REQUEST_ID).model_dump()
-
-
-def _problem(error: type[SafelightError], detail: str) -> dict[str, Any]:
-    return problems.of_error(error(detail), _REQUEST_ID).model_dump()
+def _problem(error: SafelightError) -> dict[str, Any]:
+    return problems.of_error(error, _REQUEST_ID).model_dump()

@@ -71,7 +71,10 @@ def test_the_environment_wins(project):
         {"SAFELIGHT_READERS__DEFAULT": "secret-value"},
         {"SAFELIGHT_READERS__ROWS": "0"},
         {"SAFELIGHT_READERS__CACHE__ENTRIES": "secret-value"},
-        {"SAFELIGHT_READERS__POOLS__KEYS__ANSWER": "fused", "SAFELIGHT_READERS__POOLS__KEYS__MEMBERS__A__BUNDLE": "keys"},
+        {
+            "SAFELIGHT_READERS__POOLS__KEYS__ANSWER": "fused",
+            "SAFELIGHT_READERS__POOLS__KEYS__MEMBERS__A__BUNDLE": "keys",
+        },
     ],
 )
 def test_what_is_unknown_or_wrong_is_refused_without_its_value(project, environ):
