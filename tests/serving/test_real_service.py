@@ -45,7 +45,9 @@ def test_the_client_gets_its_boxes(service, noise):
         assert client.ready()
         answer = client.detect(squares(person=(16, 16)))
         assert answer.counts == {"person": 1} and answer.annotations[0].box == (16, 16, 24, 24)
-        assert {model.name: model.state for model in client.models()} == {"coco": "ready", "tree-crowns": "ready"}
+        states = {model.name: model.state for model in client.models()}
+        assert states.pop("keys") in ("waiting", "failed")  # no bundle of a reader is here
+        assert states == {"coco": "ready", "tree-crowns": "ready"}
         assert client.render(noise, model="tree-crowns").startswith(b"\x89PNG")
         with pytest.raises(ApiError) as caught:
             client.detect(b"")
