@@ -10,7 +10,7 @@ from pathlib import Path
 from training.fitting.resuming import Code
 
 _HERE = Path(__file__).parent
-_NAMES = ("bucketing", "datamodule", "features", "interface", "module", "photometry", "prepared", "records")
+_NAMES = ("bucketing", "datamodule", "features", "interface", "module", "photometry", "prepared", "quick", "records")
 
 CODE = Code(
     (*(_HERE / f"{name}.py" for name in _NAMES), _HERE / "families"),

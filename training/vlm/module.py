@@ -8,9 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
+from pytorch_lightning.callbacks import WeightAveraging
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
@@ -20,6 +22,7 @@ from training.vlm.datamodule import Sample
 from training.vlm.families.reader import HfReader
 from training.vlm.features import Features
 from training.vlm.interface import IGNORED, Example
+from training.vlm.quick import Quick
 
 MONITOR = "val/exact"
 """What the best weights are chosen by: the share of validation answers that are read to the letter, greedily."""
@@ -72,10 +75,12 @@ class ReaderModule(Learner):
         self._trained = frozenset(name for name, value in self.named_parameters() if value.requires_grad)
         if not self._trained:
             raise ConfigError("Expected something of the reader to be trained: adapt it first.")
-        self.strict_loading = False  # of the network, only what is trained is stored
         self._prompt, self._rates, self._weight_decay = prompt, rates, weight_decay
         self._warmup_steps, self._steps, self._max_new_tokens = warmup_steps, steps, max_new_tokens
         self._features = Features(reader, cache_features) if cache_features else None
+        self._quick: Quick | None = None
+        forgiving = partial(_needs_no_frozen, self._trained)
+        self.register_load_state_dict_post_hook(forgiving)  # type: ignore[no-untyped-call]  # torch's own
         self._sums = torch.zeros(4, dtype=torch.float64)
 
     def on_fit_start(self) -> None:
@@ -85,6 +90,26 @@ class ReaderModule(Learner):
         if self._features is not None and getattr(data, "augment", None) is not None:
             raise ConfigError("cache_features: expected pictures as they are: set datamodule.augment to null.")
         self.network.train()
+        callbacks: list[Any] = self.trainer.callbacks  # type: ignore[attr-defined]  # which Lightning sets by a connector
+        averaged = any(isinstance(callback, WeightAveraging) for callback in callbacks)  # of all weights
+        short = self.trainer.precision == "bf16-mixed" and not averaged
+        self._quick = Quick(self.reader, eager=self.device.type == "cpu", short=short)
+        self._quick.begin()
+
+    def on_validation_start(self) -> None:
+        """Validation is with the base as it is."""
+        if self._quick is not None:
+            self._quick.lengthen()
+
+    def on_validation_end(self) -> None:
+        """On with learning."""
+        if self._quick is not None:
+            self._quick.shorten()
+
+    def on_fit_end(self) -> None:
+        """The reader is as it was, but for what it learnt."""
+        if self._quick is not None:
+            self._quick.end()
 
     def training_step(self, batch: Sequence[Sample], _: int) -> dict[str, Any]:
         """The loss of a batch, over its answers' tokens."""
@@ -146,7 +171,7 @@ class ReaderModule(Learner):
         """What is trained, all of it. Raises ConfigError when it is that of another reader."""
         if set(state_dict) != self._trained:
             raise ConfigError("Expected the trained weights of this reader, got those of another.")
-        return super().load_state_dict(state_dict, strict=False, assign=assign)
+        return super().load_state_dict(state_dict, strict=strict, assign=assign)
 
     def _example(self, sample: Sample) -> Example:
         return sample.example if self._features is None else self._features.example(sample.number, sample.example)
@@ -156,3 +181,9 @@ class ReaderModule(Learner):
         if "lora_" in name or part not in ("vision", "connector"):
             return self._rates.adapter
         return self._rates.vision if part == "vision" else self._rates.connector
+
+
+def _needs_no_frozen(trained: frozenset[str], _: nn.Module, keys: Any) -> None:
+    """What is frozen is not missing from a stored state, also where the module is part of an average."""
+    missing = [name for name in keys.missing_keys if name.removeprefix("module.") in trained]
+    keys.missing_keys[:] = missing

@@ -8,20 +8,11 @@ import torch
 
 from tests.training.vlm import toys
 from tests.training.vlm.families import checkpoints
+from tests.training.vlm.trainer import TRAINER
 from training.fitting.fitting import fit
 from training.vlm.datamodule import ReaderDataModule
 from training.vlm.families import Adaptation, adapt, open_reader
 from training.vlm.module import Rates, ReaderModule
-
-TRAINER = {
-    "accelerator": "cpu",
-    "devices": 1,
-    "use_distributed_sampler": False,
-    "gradient_clip_val": 1.0,
-    "num_sanity_val_steps": 0,
-    "enable_model_summary": False,
-    "deterministic": True,
-}
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from training.fitting.debugging import LearnsByHeart
 from training.fitting.keeping import RESUME
 from training.vlm.families import Adaptation, adapt, load_adapter, open_reader
 from training.vlm.module import Rates, ReaderModule
+from training.vlm.quick import Quick
 
 WHOLE = Adaptation(rank=8, alpha=16, connector="full")
 
@@ -95,6 +96,32 @@ def test_half_precision_and_checkpointing_learn_as_the_plain_way_does(train, mad
     assert losses["bf16-mixed"] == pytest.approx(losses["32-true"], rel=0.03)
     assert losses["bf16-mixed"] != losses["32-true"]
     assert losses["32-true"][-1] < 0.5 * losses["32-true"][0]
+
+
+def test_what_makes_it_quicker_changes_nothing(train, made, monkeypatch):
+    """Frozen matrices in 16 bits are what autocast makes of them: with and without, the weights are the same to the bit."""
+    half = {"precision": "bf16-mixed"}
+    one = made(WHOLE)
+    before = weights(one)
+    attention = one.config._attn_implementation
+    _, done = train(one, trainer=half, folder="one")
+    seen = []
+    other = made(WHOLE)
+    frozen = other.base.model.text_model.layers[0].self_attn.q_proj.base_layer.weight
+
+    class Without(Quick):
+        def __init__(self, reader, *, eager, short):
+            seen.append((eager, short))
+            super().__init__(reader, eager=eager, short=False)
+
+    monkeypatch.setattr("training.vlm.module.Quick", Without)
+    _, again = train(other, trainer=half, folder="other")
+    assert seen == [(True, True)] and frozen.dtype == torch.float32
+    assert again.history == done.history
+    assert not changed(weights(one), other)
+    moved = changed(before, one)
+    assert all("lora_" in name or one.part(name) == "connector" for name in moved)  # the base is the very base again
+    assert one.config._attn_implementation == attention
 
 
 def test_a_base_in_half_precision_learns_too(train, made):
