@@ -86,8 +86,9 @@ def main(cfg: DictConfig) -> None:
     write_json(Path(cfg.out.flavour_metrics), report)
     text = f"{table(report)}\n\n{conditions(report)}"
     (out / "table.md").write_text(text + "\n")
-    if cfg.flavours.document is not None:
-        put_table(Path(cfg.flavours.document), mark(cfg.name), text)
+    document = cfg.flavours.document
+    if document is not None and not put_table(Path(document), mark(cfg.name), text):
+        console.print(f"flavours: {document} has no mark for a table of {cfg.name}")
     console.print(text)
 
 

@@ -18,8 +18,10 @@ def markdown(rows: Sequence[Sequence[str]]) -> str:
 
 
 def put_table(document: Path, mark: str, table: str) -> bool:
-    """Put a table between `<!-- MARK -->` and the next `<!-- end -->`, in place of what stands there. Whether the document
-    has that mark; where it has none it is left as it is."""
+    """Put a table between `<!-- MARK -->` and the next `<!-- end -->`, in place of what stands there. Whether there is a
+    document with that mark; one without is left as it is."""
+    if not document.is_file():
+        return False
     opening = f"<!-- {mark} -->\n"
     before, found, after = document.read_text().partition(opening)
     if found:

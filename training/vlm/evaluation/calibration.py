@@ -16,11 +16,11 @@ from scipy.optimize import minimize
 
 from safelight.reader.confidence import confidence_of, logit_of
 from safelight.reader.manifest import Calibration
-from training.evaluation.calibration import BINS, Bin, calibration_error, reliability
+from training.evaluation.calibration import BINS, LOWEST, Bin, calibration_error, reliability
 from training.vlm.evaluation.intervals import quotient, share
 from training.vlm.evaluation.reading import Reading
 
-_MOST_SCALE = 100.0
+_MOST_SCALE = 1 / LOWEST  # where all are about as sure, chance would ask for any
 _DIGITS = 6
 
 

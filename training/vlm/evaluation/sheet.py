@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from training.vlm.evaluation.reading import MISSING, Reading, same
 
@@ -63,14 +63,13 @@ def pieces(reading: Reading, name: str) -> list[Piece]:
         said = [(f"{_text(b, '–')} ", _RIGHT if same(a, b) else _WRONG) for a, b in found] or [("[] ", _RIGHT)]
     else:
         said = [(f"{_text(read)} ", _RIGHT if same(there, read) else _WRONG)]
-    return begin + said + ([] if reading.field_right(name) else [(f"is {_text(there)}", _INK)])
+    return begin + said + ([] if reading.field_right(name) else [(f" is {_text(there)}", _INK)])
 
 
 def _panel(
     canvas: Image.Image, pen: ImageDraw.ImageDraw, one: Shown, fields: Sequence[str], place: tuple[int, int]
 ) -> None:
-    picture = Image.fromarray(np.ascontiguousarray(one.pixels))
-    picture.thumbnail((_WIDTH, _WIDTH))
+    picture = ImageOps.contain(Image.fromarray(np.ascontiguousarray(one.pixels)), (_WIDTH, _WIDTH))
     left, top = place
     canvas.paste(picture, (left + (_WIDTH - picture.width) // 2, top + (_WIDTH - picture.height) // 2))
     colour = _RIGHT if one.reading.right else _WRONG
