@@ -15,13 +15,16 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export ORT_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test fuzz lint serve ui web bench soak lock clean
+.PHONY: help setup run reader test fuzz lint serve ui web bench soak lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(READY) ## fetch, train, evaluate, export, register, package, and find the boxes on a real photograph
 	@python -m pipelines.run $(if $(DEBUG),debug=$(DEBUG))
+
+reader: $(READY) ## draw keys, make a model that sees, fine-tune, export, register, package a reader, and read a key with it
+	@python -m pipelines.reader.run
 
 test: $(READY) ## lint, types, import contracts and every test
 	@for folder in clients/web tests/interop; do \

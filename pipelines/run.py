@@ -25,6 +25,8 @@ from safelight.bundle import MANIFEST, Manifest, read_champion
 from safelight.client import Client
 from safelight.errors import SafelightError
 
+DETECTORS = "dvc.yaml"
+
 
 class StageFailed(SafelightError):
     """A stage ended with an error; its own message stands above."""
@@ -36,8 +38,8 @@ class StageFailed(SafelightError):
 def main(cfg: DictConfig) -> None:
     """Bring every stage up to date, serve the package, find the boxes on `cfg.sample.photo`, report."""
     outputs = Path(cfg.paths.outputs)
-    run_stages(list(cfg.stage_overrides))
-    ensure_bento(outputs, list(cfg.stage_overrides))
+    run_stages(DETECTORS, list(cfg.stage_overrides))
+    ensure_bento(DETECTORS, outputs / "bento.json", list(cfg.stage_overrides))
     settle(cfg, list(cfg.models))
     tag = read_json(outputs / "bento.json")["tag"]
     photo = Path(cfg.sample.photo)
@@ -59,32 +61,39 @@ def main(cfg: DictConfig) -> None:
     summarise(report, outputs, Console(width=100))
 
 
-def run_stages(overrides: list[str]) -> None:
+def run_stages(pipeline: str, overrides: list[str]) -> None:
     """Run the stages that are out of date, through DVC; or all of them with `overrides`, of which DVC must not know.
 
-    Raises StageFailed.
+    pipeline: the dvc.yaml, from the project's root. Raises StageFailed.
     """
     if not overrides:
-        if subprocess.run([sys.executable, "-m", "dvc", "repro"], check=False).returncode:
+        if subprocess.run([sys.executable, "-m", "dvc", "repro", pipeline], check=False).returncode:
             raise StageFailed("dvc repro ended with an error; the message of the stage stands above.")
         return
-    with Repo() as repo:
-        stages = list(networkx.dfs_postorder_nodes(repo.index.graph))  # what a stage needs comes before it
-    for entry in stages:
+    for entry in stages_of(pipeline):
         command = [*shlex.split(entry.cmd), *overrides]
         if subprocess.run([sys.executable, *command[1:]], check=False).returncode:
             raise StageFailed(f"{entry.addressing} ended with an error; its message stands above.")
 
 
-def ensure_bento(outputs: Path, overrides: list[str]) -> None:
-    """Package again when the Bento is gone from BentoML's own store, which DVC does not watch."""
-    tag = read_json(outputs / "bento.json")["tag"]
+def stages_of(pipeline: str) -> list[Any]:
+    """DVC's stages of one dvc.yaml, each after those that it needs."""
+    with Repo() as repo:
+        ordered = networkx.dfs_postorder_nodes(repo.index.graph)
+        return [stage for stage in ordered if stage.dvcfile.relpath == pipeline]
+
+
+def ensure_bento(pipeline: str, written: Path, overrides: list[str]) -> None:
+    """Package again when the Bento is gone from BentoML's own store, which DVC does not watch. written: by the package stage,
+    the last of the pipeline."""
+    tag = read_json(written)["tag"]
     found = subprocess.run([sys.executable, "-m", "bentoml", "get", tag], capture_output=True, check=False)
     if found.returncode:
-        command = (
-            ["-m", "pipelines.package", *overrides] if overrides else ["-m", "dvc", "repro", "-f", "-s", "package"]
-        )
-        if subprocess.run([sys.executable, *command], check=False).returncode:
+        (stage,) = (one for one in stages_of(pipeline) if one.name == "package")
+        again = ["-m", "dvc", "repro", "-f", "-s", stage.addressing]
+        if subprocess.run(
+            [sys.executable, *(shlex.split(stage.cmd)[1:] + overrides if overrides else again)], check=False
+        ).returncode:
             raise StageFailed("package ended with an error; its message stands above.")
 
 

@@ -21,6 +21,7 @@ COMMANDS = [
 PYTHON = [text for kind, text in BLOCKS if kind == "python"]
 ELSEWHERE = {
     "make run",  # the fixture has run it, with debug=fast
+    "make reader",  # tests/pipelines/reader runs its stages
     "make test",  # is running
     "make serve PORT=3000",  # `service` runs it
     *OWN_DATA,  # test_own_data.py runs them

@@ -42,7 +42,7 @@ def nodes(value):
 def test_every_file_is_known():
     files = [path for path in CONF.rglob("*.yaml") if path.parent.name != "serving"]
     assert len(files) == len(PRIMARY) + 1 + sum(len(choices) for choices in GROUPS.values())
-    assert len(files) == 57
+    assert len(files) == 61
     assert all(isinstance(yaml.safe_load(path.read_text()) or {}, dict) for path in files)
 
 
