@@ -40,7 +40,13 @@ def test_what_was_said_is_held_against_the_record():
     assert judged(TASK, truth, truth).right
     assert judged(TASK, truth, '{"counts":[1,2,3],"colour":"red"}').right
     assert not judged(TASK, truth, json.dumps(answer("blue"))).right
-    for said in ("", truth[:-1], f"{truth} ", json.dumps(answer(counts=[1.5])), '{"colour":"red","counts":[1,2,3],"x":1}'):
+    for said in (
+        "",
+        truth[:-1],
+        f"{truth} ",
+        json.dumps(answer(counts=[1.5])),
+        '{"colour":"red","counts":[1,2,3],"x":1}',
+    ):
         reading = judged(TASK, truth, said)
         assert reading.valid == (said == f"{truth} ")  # white space around JSON is JSON
         assert not reading.valid or reading.right
@@ -95,7 +101,9 @@ def test_lists_place_by_place():
 @given(st.lists(st.integers(0, 9), max_size=6), st.lists(st.integers(0, 9), max_size=6))
 def test_comparing_knows_no_sides(one, other):
     assert compared(one, other) == compared(other, one)
-    assert (compared(one, other).wrong == 0) == (one == other) and compared(one, other).wrong <= max(len(one), len(other))
+    assert (compared(one, other).wrong == 0) == (one == other) and compared(one, other).wrong <= max(
+        len(one), len(other)
+    )
 
 
 def test_all_figures_by_hand():
