@@ -21,7 +21,7 @@ from training.vlm.evaluation.intervals import quotient, share
 from training.vlm.evaluation.reading import Reading
 
 _MOST_SCALE = 1 / LOWEST  # where all are about as sure, chance would ask for any
-_DIGITS = 6
+_DIGITS = 4  # the last bits of a probability depend on what else was read beside it
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import numpy as np
 
 _Z = 1.959963984540054  # of the normal distribution, two-sided 95 %
 _DIGITS = 6
+_FEWER = 4  # of quotients, whose terms may be measured
 
 
 def share(hits: int, of: int) -> dict[str, Any]:
@@ -41,8 +42,8 @@ def quotient(above: Sequence[float], below: Sequence[float], samples: int, seed:
     low, high = np.quantile(drawn, [0.025, 0.975]) if len(drawn) else (math.nan, math.nan)
     value = pairs[0].sum() / total
     return {
-        "value": round(float(value), _DIGITS),
-        "low": round(float(low), _DIGITS) if len(drawn) else None,
-        "high": round(float(high), _DIGITS) if len(drawn) else None,
+        "value": round(float(value), _FEWER),
+        "low": round(float(low), _FEWER) if len(drawn) else None,
+        "high": round(float(high), _FEWER) if len(drawn) else None,
         "of": int(total),
     }
