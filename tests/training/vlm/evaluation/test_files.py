@@ -89,8 +89,8 @@ def test_a_sheet_has_room_for_all(tmp_path):
     made = sheet(shown * 2, FIELDS, "Six of them")
     assert made.dtype == np.uint8 and made.shape[1] == 4 * 350 + 14 and made.shape[0] > 2 * 336
     assert (made != 255).any(axis=2).mean() > 0.3
-    colours = {tuple(colour) for colour in made.reshape(-1, 3)[::1].tolist()}
-    assert {(0x00, 0x73, 0x5B), (0xD5, 0x5E, 0x00)} <= colours
+    for colour in ((0x00, 0x73, 0x5B), (0xD5, 0x5E, 0x00)):
+        assert (made == colour).all(axis=2).any()
     long = Shown(pixels(0), Reading({"keyway": "x" * 500}, {"keyway": "y\n" * 50}), None)
     assert sheet([long], ("keyway",), "t" * 500).shape[1] == 350 + 14
     write_gallery(tmp_path / "gallery", {"some": Exhibit("Some", shown), "none": Exhibit("None", [])}, FIELDS)
