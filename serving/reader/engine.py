@@ -135,26 +135,23 @@ class Engine:
             taken = self._waiting.take(self._rows - self._working)
             self._working += len(taken)
             self._tell()
-        by_adapter: dict[Adapter, list[Request]] = {}
-        for adapter, request in taken:
-            by_adapter.setdefault(adapter, []).append(request)
-        for requests in by_adapter.values():
-            self._apart(self._begin, requests)
+        for _, request in taken:
+            if not request.late():
+                self._apart(self._begin, [request])
 
     def _begin(self, requests: Sequence[Request]) -> None:
-        """Look at the pictures of requests for one adapter, all at once."""
-        adapter = requests[0].adapter
+        """Look at the picture of a request: one at a time, for on a CPU a batch of them costs more than each alone, and here,
+        for the cores are no freer when the threads of the callers take them."""
+        (request,) = requests
+        adapter = request.adapter
         if adapter not in self._openings:
             self._openings[adapter] = open_prompt(self._graphs, adapter)
-        pictures = np.stack([request.picture for request in requests])
-        features = self._graphs.features(pictures, adapter.matrices.vision)
-        rows = [self._openings[adapter].row(adapter, self._tokens, own) for own in features]
-        for request, row in zip(requests, rows, strict=True):
-            request.row = row
-            if row.done:  # there is but one answer that the schema allows
-                request.finish()
-            else:
-                self._under_way.setdefault(adapter, []).append(request)
+        features = self._graphs.features(request.picture[None], adapter.matrices.vision)
+        request.row = self._openings[adapter].row(adapter, self._tokens, features[0])
+        if request.row.done:  # there is but one answer that the schema allows
+            request.finish()
+        else:
+            self._under_way.setdefault(adapter, []).append(request)
 
     def _turn(self) -> None:
         """One step of every row of the next adapter."""
