@@ -299,7 +299,7 @@ def test_accepted_variants_travel_in_the_bundle(project):
     register.main(configured(project.uri))
     project.promote()
     served = read_served(project.home, [project.root / ".safelight/signing.pub"])
-    assert served.graphs == {"model.int8.onnx": small} and list(served.manifest.variants) == ["int8"]
+    assert served.files["model.int8.onnx"] == small and list(served.manifest.variants) == ["int8"]
 
 
 def half_promoted(project):
