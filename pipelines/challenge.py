@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -20,11 +21,14 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from pipelines.models import read_json
+from pipelines.reader.promote import bring
 from pipelines.registry import held
 from pipelines.stage import stage
 from safelight.bundle import MANIFEST, Champion, read_bundle
 from safelight.errors import BundleError, ConfigError, DataError, PromotionError
+from safelight.manifest import Described
 from training.registry.aliases import Registry
+from training.registry.bases import base_of
 from training.registry.champions import CANDIDATE, Champions
 from training.registry.promotion import challenge
 
@@ -42,12 +46,19 @@ def main(cfg: DictConfig) -> None:
             challenge(champions, registry, None)
             console.print(f"challenge: nothing of {cfg.name} is on trial")
             return
-        folder = chosen(str(cfg.version), champions, registry, Path(cfg.registered))
+        folder = chosen(str(cfg.version), champions, registry, home_of([Path(path) for path in cfg.registered]))
         challenger = verified(folder, champions, Path(cfg.paths.signing_key).with_suffix(".pub"))
         if not champions.holds(challenger):
             champions.take_in(folder)
+            if base_of(folder) is not None:
+                bring(cfg, folder)
         challenge(champions, registry, challenger)
         console.print(f"challenge: {cfg.name} {challenger.version} is on trial")
+
+
+def home_of(homes: Sequence[Path]) -> Path:
+    """The folder in which register left a candidate: a detector's or a reader's."""
+    return next((home for home in homes if (home / CANDIDATE).is_file()), homes[0])
 
 
 def chosen(version: str, champions: Champions, registry: Registry, registered: Path) -> Path:
@@ -69,20 +80,29 @@ def chosen(version: str, champions: Champions, registry: Registry, registered: P
 
 
 def verified(folder: Path, champions: Champions, public_key: Path) -> Champion:
-    """The bundle in `folder`, named as a challenger. Raises PromotionError when it must not be loaded, or has other labels
-    than the champion, with which its answers are to be compared."""
+    """The bundle in `folder`, named as a challenger. Raises PromotionError when it must not be loaded, or does not answer in
+    the champion's terms, with which its answers are to be compared."""
+    keys, none = [public_key], _no_files
     try:
-        manifest = read_bundle(folder, [public_key]).manifest
+        manifest = read_bundle(folder, keys, Described, none).manifest
         champion = champions.champion()
-        labels = champions.read(champion, [public_key]).manifest.labels if champion else manifest.labels
+        rival = champions.read(champion, keys, Described, none).manifest if champion else manifest
     except BundleError as error:
         raise PromotionError(f"A bundle cannot be used: {error.detail}") from None
     if manifest.name != champions.name:
         raise PromotionError(f"Expected a bundle of {champions.name}, got one of {manifest.name}.")
-    if manifest.labels != labels:
-        raise PromotionError(f"{manifest.version} does not have the champion's labels, so they cannot be compared.")
+    for terms in ("labels", "json_schema"):
+        if getattr(manifest, terms, None) != getattr(rival, terms, None):
+            raise PromotionError(
+                f"{manifest.version} does not have the champion's {terms}, so they cannot be compared."
+            )
     digest = hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
     return Champion(name=manifest.name, version=manifest.version, digest=digest)
+
+
+def _no_files(manifest: Described) -> tuple[str, ...]:
+    """None is wanted in memory: all of them are hashed."""
+    return ()
 
 
 def overrides(arguments: list[str]) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import secrets
 import time
+from functools import partial
 
 from starlette.types import ASGIApp
 
@@ -15,7 +16,7 @@ from serving.allocator import keep_freed_memory
 from serving.api.app import create_app
 from serving.api.readiness import Readiness
 from serving.front import Front
-from serving.models.loading import catalogue_of
+from serving.models.loading import catalogue_of, needed_route
 from serving.privacy.access import Access
 from serving.privacy.audit import Trail
 from serving.privacy.gate import Gate
@@ -47,7 +48,9 @@ class Worker:
         self._access = Access(settings, listeners=listening_addresses, now=time.time)
         self._trail = Trail(settings, now=time.time)
         self._readiness = Readiness(
-            self._catalogue, {"audit log": self._trail.not_ready, "sealing": self._gate.not_ready}
+            self._catalogue,
+            {"audit log": self._trail.not_ready, "sealing": self._gate.not_ready},
+            needed=partial(needed_route, settings),
         )
         self._app = create_app(
             settings,

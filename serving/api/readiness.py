@@ -39,13 +39,16 @@ class NotReady(problems.Problem):
 
 
 class Readiness:
-    """catalogue: the models. checks: of everything else that no request can be answered without, by name."""
+    """catalogue: the models. checks: of everything else that no request can be answered without, by name. needed: names the
+    route that none can be answered without, by default the default one of detectors."""
 
-    def __init__(self, catalogue: Catalogue, checks: Mapping[str, Check]) -> None:
-        self._catalogue, self._checks = catalogue, dict(checks)
+    def __init__(
+        self, catalogue: Catalogue, checks: Mapping[str, Check], needed: Callable[[], str | None] | None = None
+    ) -> None:
+        self._catalogue, self._checks, self._needed = catalogue, dict(checks), needed
 
     def components(self) -> list[Component]:
-        """Every part. Of the routes, only the default one of detectors is needed: whoever asks for another is told."""
+        """Every part. Of the routes, only one is needed: whoever asks for another is told."""
         parts = [
             Component(name=name, ready=reason is None, needed=True, reason=reason)
             for name, check in self._checks.items()
@@ -68,7 +71,7 @@ class Readiness:
         reason = (
             None if pool.ready else "; ".join(f"{m.name}: {_why_not(m.failure, m.breaker.state)}" for m in pool.members)
         )
-        needed = pool.name == self._catalogue.default
+        needed = pool.name == (self._needed() if self._needed else self._catalogue.default)
         return Component(name=f"route {pool.name}", ready=pool.ready, needed=needed, reason=reason)
 
 

@@ -55,6 +55,14 @@ def catalogue_of(
     )
 
 
+def needed_route(settings: Settings) -> str | None:
+    """The route that the service is not ready without: the default one of detectors or, where no detector's bundle lies in the
+    folder at all, of readers. A detector that lies there and cannot be used stays needed."""
+    pools = (pool_of(route, settings) for route in settings.models)
+    there = any((settings.bundles / member.bundle).is_dir() for pool in pools for member in pool.members.values())
+    return settings.default_model if there or settings.readers.default is None else settings.readers.default
+
+
 class _Building:
     """Pools and their members, whatever kind they are of."""
 

@@ -15,7 +15,7 @@ import pytest
 from serving.api.app import OPEN_PATHS, PATHS
 from serving.api.readiness import Readiness
 from serving.front import PLATFORM_PATHS, READY, Front
-from serving.models.loading import catalogue_of
+from serving.models.loading import catalogue_of, needed_route
 from serving.privacy.access import SCOPE_OF
 from tests.conftest import ROOT
 
@@ -107,6 +107,20 @@ def through_front(kind: str, path: str) -> list[str]:
     front = Front(named("platform"), named("app"), Open(), Readiness(None, {}), lambda: "0" * 32)
     anyio.run(front, {"type": kind, "path": path, "headers": []}, None, None)
     return seen
+
+
+def test_a_reader_is_needed_only_where_there_is_no_detector(settings, tmp_path):
+    reading = settings.model_copy(
+        update={"readers": settings.readers.model_copy(update={"routes": ("keys",), "default": "keys"})}
+    )
+    assert needed_route(reading) == settings.default_model
+    alone = reading.model_copy(update={"bundles": tmp_path})
+    assert needed_route(alone) == "keys"
+    assert needed_route(settings.model_copy(update={"bundles": tmp_path})) == settings.default_model
+    readiness = Readiness(catalogue_of(alone), {}, needed=lambda: needed_route(alone))
+    assert [part.name for part in readiness.components() if part.needed] == ["route keys"]
+    (tmp_path / "coco").mkdir()  # one that was there, and is broken now
+    assert needed_route(alone) == settings.default_model
 
 
 @pytest.mark.parametrize("telling", [True, False])

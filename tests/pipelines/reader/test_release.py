@@ -6,13 +6,16 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
 from mlflow.tracking import MlflowClient
 from safetensors.numpy import load_file
 
+from pipelines import challenge
 from pipelines.package import lay_out
 from pipelines.promote import overrides
 from pipelines.reader import bases, promote, register
-from safelight.bundle import read_bundle, read_champion, read_served
+from pipelines.stage import CONF
+from safelight.bundle import read_bundle, read_challenger, read_champion, read_served
 from safelight.errors import SignatureInvalid
 from safelight.reader.manifest import ADAPTER, BaseManifest, ReaderManifest
 from serving.models.loading import catalogue_of
@@ -268,6 +271,20 @@ def test_bases_go_only_when_they_are_told_to_and_nobody_needs_them(project, caps
     assert project.bases() == [second] and project.served()
     with pytest.raises(SystemExit, match="has no base of version abc"):
         bases.main(of_bases("remove=abc"))
+
+
+def test_a_reader_is_tried_beside_the_champion_on_its_own_base(project, in_tmp):
+    first = project.register()
+    project.promote()
+    project.base = other_base(project.base)
+    second = project.register(seed=2)
+    with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
+        cfg = compose("challenge", [f"tracking.uri={project.uri}", f"name={NAME}", "version=candidate"])
+    challenge.main(cfg)
+    assert read_challenger(project.home).version == second and project.served() == first
+    assert len(project.bases()) == 2
+    lay_out(in_tmp / "bundles", NAME, in_tmp / "bento", project.key)
+    assert len(list((in_tmp / "bento" / BASE).iterdir())) == 2
 
 
 def test_what_was_not_registered_cannot_be_promoted(project):
