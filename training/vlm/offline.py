@@ -53,7 +53,9 @@ class Tower:
 
     def __post_init__(self) -> None:
         if self.image_side % (self.patch * self.merged):
-            raise ConfigError(f"tower: expected image_side in squares of {self.patch * self.merged}, got {self.image_side}.")
+            raise ConfigError(
+                f"tower: expected image_side in squares of {self.patch * self.merged}, got {self.image_side}."
+            )
         if self.width % self.heads:
             raise ConfigError(f"tower: expected a width that {self.heads} heads divide, got {self.width}.")
 
@@ -79,7 +81,9 @@ def language_model(gguf: Path) -> tuple[nn.Module, Any]:
     return model, tokenizer
 
 
-def assemble(language: nn.Module, tokenizer: Any, tower: Tower, seed: int) -> tuple[SmolVLMForConditionalGeneration, Any]:
+def assemble(
+    language: nn.Module, tokenizer: Any, tower: Tower, seed: int
+) -> tuple[SmolVLMForConditionalGeneration, Any]:
     """The whole model, with the language model's weights and a tower and connector at random, and its tokenizer, which
     knows the words for pictures."""
     tokenizer.add_special_tokens({"additional_special_tokens": [IMAGE, AROUND]})
@@ -87,7 +91,9 @@ def assemble(language: nn.Module, tokenizer: Any, tower: Tower, seed: int) -> tu
     text: Any = language.config
     torch.manual_seed(seed)
     model = SmolVLMForConditionalGeneration(_config(text, tokenizer, tower)).float()
-    state = {name.removeprefix("model."): value for name, value in language.state_dict().items() if name != "lm_head.weight"}
+    state = {
+        name.removeprefix("model."): value for name, value in language.state_dict().items() if name != "lm_head.weight"
+    }
     words = state["embed_tokens.weight"]
     state["embed_tokens.weight"] = _with_new_words(words, len(tokenizer))
     model.model.text_model.load_state_dict(state)
@@ -98,7 +104,9 @@ def assemble(language: nn.Module, tokenizer: Any, tower: Tower, seed: int) -> tu
 
 
 def _config(text: Any, tokenizer: Any, tower: Tower) -> SmolVLMConfig:
-    values = {key: value for key, value in text.to_dict().items() if key not in ("quantization_config", "_name_or_path")}
+    values = {
+        key: value for key, value in text.to_dict().items() if key not in ("quantization_config", "_name_or_path")
+    }
     end = tokenizer.convert_tokens_to_ids(END)
     values |= {"vocab_size": len(tokenizer), "model_type": "llama", "eos_token_id": end, "tie_word_embeddings": True}
     vision = {

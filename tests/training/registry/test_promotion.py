@@ -29,7 +29,9 @@ def bundles(tmp_path_factory):
     root = tmp_path_factory.mktemp("bundles")
     public = signing_key(root / "key")
     for version in VERSIONS:
-        write_bundle(root / "coco" / version, manifest(version=version), {MODEL: colour_graph()}, "# A card", root / "key")
+        write_bundle(
+            root / "coco" / version, manifest(version=version), {MODEL: colour_graph()}, "# A card", root / "key"
+        )
     return root, public
 
 
