@@ -60,7 +60,9 @@ def reader_card(manifest: ReaderManifest, about: Mapping[str, str]) -> str:
         *_told("Misuse", about["misuse"]),
         *_told("Data", about["data"]),
         *_told("Question", f"> {manifest.prompt}"),
-        *_told("Metrics", *_table(manifest.metrics)),
+        *_told(
+            "Metrics", *_shares(manifest.metrics), "", "All figures, with how they were measured, are in manifest.json."
+        ),
         *_told("Exported graphs against torch", *_table(_flat_lists(manifest.parity))),
         *_told(
             "Facts",
@@ -100,6 +102,28 @@ def base_card(manifest: BaseManifest, about: Mapping[str, str]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _shares(metrics: Mapping[str, Any]) -> list[str]:
+    """Every share of pictures that a reader's metrics have, `exact` or `valid`, with its 95 % interval, as rows of a table; the
+    test split first."""
+    first = {name: metrics[name] for name in ("test", "hard") if name in metrics}
+    rows = [
+        f"| {place} | {share['value']:.3f} ({share['low']:.3f} to {share['high']:.3f}) | {share['of']} |"
+        for place, share in _found_shares({**first, **metrics}, ())
+        if share["value"] is not None
+    ]
+    return ["| share of pictures | value (95 %) | of |", "|---|---|---|", *rows]
+
+
+def _found_shares(values: Mapping[str, Any], place: tuple[str, ...]) -> list[tuple[str, Mapping[str, Any]]]:
+    found: list[tuple[str, Mapping[str, Any]]] = []
+    for name, value in values.items():
+        if isinstance(value, Mapping) and name in ("exact", "valid") and {"value", "low", "high", "of"} <= set(value):
+            found.append((" / ".join((*place, name)), value))
+        elif isinstance(value, Mapping):
+            found += _found_shares(value, (*place, name))
+    return found
 
 
 def _told(title: str, *lines: str) -> list[str]:
