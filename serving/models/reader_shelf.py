@@ -110,7 +110,9 @@ class ReaderShelf:
             lambda: looker,  # it holds nothing of a request; what hangs is the base's
             looker,
             Workers(readers.rows, readers.queue, self.clock, partial(self.observer.queued, self.route, self.name)),
-            lambda: None,  # a run is shared with others: the base gives up a row whose time is over, and leaves the rest alone
+            lambda: (
+                None
+            ),  # a run is shared with others: the base gives up a row whose time is over, and leaves the rest alone
             variants=base.variants,
             let_go=lease.give_back,
             answers=manifest.json_schema,

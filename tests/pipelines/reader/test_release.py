@@ -111,7 +111,12 @@ def test_what_is_registered_is_the_adapter_alone(project, in_tmp):
 def test_the_cards_say_what_it_knows_and_what_misuse_there_is(project, in_tmp):
     version = project.register()
     card = (in_tmp / OUT / "register" / version / "README.md").read_text()
-    for said in ("knows only drawn keys", "## Misuse", "one's own keys", "| test / constrained / exact | 0.930 (0.910 to 0.950) | 300 |"):
+    for said in (
+        "knows only drawn keys",
+        "## Misuse",
+        "one's own keys",
+        "| test / constrained / exact | 0.930 (0.910 to 0.950) | 300 |",
+    ):
         assert said in card, said
     assert "100 of 100" in card and "16 of 16" in card
     (folder,) = (in_tmp / OUT / "register/bases" / BASE).iterdir()
