@@ -140,8 +140,8 @@ class Engine:
                 self._apart(self._begin, [request])
 
     def _begin(self, requests: Sequence[Request]) -> None:
-        """Look at the picture of a request: one at a time, for on a CPU a batch of them costs more than each alone, and here,
-        for the cores are no freer when the threads of the callers take them."""
+        """Look at the picture of a request. One at a time, since a CPU takes longer for each of a batch (docs/performance.md);
+        on this thread, so that tower and decoder do not take the cores from each other."""
         (request,) = requests
         adapter = request.adapter
         if adapter not in self._openings:
