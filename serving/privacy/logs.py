@@ -52,6 +52,7 @@ def logger() -> Any:
 def open_log() -> None:
     """Send the log to standard error. Called once the server has set up its own logging, which switches others off."""
     own = logging.getLogger(NAME)
+    logging.raiseExceptions = False  # what cannot be written must not be printed, with a traceback that quotes
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
     own.handlers[:] = [handler]

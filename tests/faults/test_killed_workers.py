@@ -21,14 +21,18 @@ def test_every_request_is_answered_rightly_or_not_at_all(project, tmp_path):
         until(lambda: len(workers(service)) == 2)
         with Load(service) as load:
             load.more(30)
+            dead = []
             for _ in range(2):
-                killed = workers(service)[0]
-                kill(killed)
-                until(lambda killed=killed: len(workers(service)) == 2 and killed not in workers(service))
+                dead.append(workers(service)[0])
+                kill(dead[-1])
+                until(lambda: len(workers(service)) == 2 and not set(dead) & set(workers(service)))
                 load.more(30)
         assert load.wrong == [] and load.refused.keys() <= {(503, "model-unavailable")}, load.refused
         assert 0 < load.lost < 40, "requests that the killed workers had, and connections that waited for them"
     audit = project / ".safelight" / "audit"
     assert set(load.answered) <= recorded(audit)
     report = verify(audit, read_public_key(project / ".safelight" / "audit.pub"))
-    assert report.faults == [] and len(report.notes) == 2, report  # the killed workers' files have no end
+    cut_off = [file for file in audit.glob("2*.jsonl") if int(file.name.split("-")[1]) in dead]
+    assert report.faults == [] and len(report.notes) == len(cut_off) > 0, (
+        report
+    )  # the killed workers' files have no end

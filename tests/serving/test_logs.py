@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
@@ -41,6 +42,18 @@ def test_listed_fields_are_a_line_of_json(lines):
     assert line == {
         "event": "model_ready", "level": "info", "model": "coco", "version": "v1", "duration_ms": 1.5, "status": 200
     }  # fmt: skip
+
+
+def test_a_log_that_cannot_be_written_says_nothing_elsewhere(lines, capfd):
+    lines(lambda log: log.info("begun"))
+    (handler,) = logging.getLogger(logs.NAME).handlers
+    handler.stream = io.StringIO()
+    handler.stream.close()
+    try:
+        raise ValueError(SECRET)
+    except ValueError as error:
+        logs.report(error, None)
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize(

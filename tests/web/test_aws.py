@@ -67,7 +67,7 @@ def test_boxes_come_back_from_the_real_service(chromium: Any, project: Path, tmp
         key = base64.b64encode(shared.secret).decode()
         tap.forget()
         count, (found,), sealed_with = page.call(DETECT, shared.name, key, picture)
-        assert count == 2 and sealed_with == f"safelight/{shared.name}"
+        assert count == 3 and sealed_with == f"safelight/{shared.name}"
         assert (found["className"], found["box"]) == ("person", [16, 16, 24, 24])
         assert b"POST /v1/detect HTTP/1.1" in tap.sent and b"application/vnd.aws-encryption-sdk" in tap.sent
         assert not any(telling in tap.sent for telling in (b"\x89PNG", b"model=coco", b"image/png", shared.secret))

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytorch_lightning as pl
+import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import EarlyStopping, EMAWeightAveraging, TQDMProgressBar
 
@@ -84,6 +85,7 @@ def fit(
         TQDMProgressBar(refresh_rate=10) if progress else None,
     ]
     quiet()
+    torch.utils.deterministic.fill_uninitialized_memory = False  # a debugging help that takes time at every step
     try:
         trainer = make_trainer(
             callbacks=[callback for callback in chosen if callback is not None],

@@ -46,6 +46,7 @@ class Photometry:
         values = pixels.astype(np.float32) * np.float32(brightness)
         mean = values.mean(dtype=np.float64).astype(np.float32)
         values = mean + (values - mean) * np.float32(contrast)
-        values += rng.standard_normal(values.shape, np.float32) * np.float32(noise)
+        if noise:
+            values += rng.standard_normal(values.shape, np.float32) * np.float32(noise)
         rounded: NDArray[np.uint8] = np.rint(values).clip(0, 255).astype(np.uint8)
         return rounded

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 import time
 
 import pytest
@@ -49,8 +50,11 @@ def watched(reader_settings, make_client, monkeypatch):
     catalogue.close()
 
 
-def test_nothing_of_a_reading_is_written_anywhere(watched, caplog, capfd):
+def test_nothing_of_a_reading_is_written_anywhere(watched, caplog, capfd, monkeypatch):
     client, sink, spans, registry = watched
+    own = logging.getLogger(logs.NAME)
+    for name, value in (("handlers", []), ("level", own.level), ("propagate", own.propagate)):
+        monkeypatch.setattr(own, name, value)  # as before, afterwards
     logs.open_log()
     data = encoded(picture(5))
     answers = [

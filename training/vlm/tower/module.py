@@ -88,6 +88,15 @@ class TowerModule(Learner):
         loss = torch.stack([_WEIGHTS[name] * term for name, term in terms.items()]).sum()
         return {"loss": loss, "terms": {"loss": loss.detach(), **{name: term.detach() for name, term in terms.items()}}}
 
+    def on_fit_start(self) -> None:
+        """On a CPU, torch's fused attention takes longer than plain matrix products for a hundred patches."""
+        if self.device.type == "cpu":
+            self.tower.set_attn_implementation("eager")  # type: ignore[operator]  # a method of transformers' models
+
+    def on_fit_end(self) -> None:
+        """As it was."""
+        self.tower.set_attn_implementation("sdpa")  # type: ignore[operator]
+
     def on_validation_epoch_start(self) -> None:
         """Forget the last validation."""
         self._right.clear()
@@ -140,9 +149,9 @@ class TowerModule(Learner):
         if rows is None:
             whole: Tensor = tower(pixel_values=pictures).last_hidden_state
             return whole
-        mask = torch.ones(len(pictures), self._side, self._side, dtype=torch.bool, device=pictures.device)
-        within = slice(rows.start * self._side, rows.stop * self._side)
-        seen = tower.embeddings(pixel_values=pictures, patch_attention_mask=mask)[:, within]
+        within, patch = slice(rows.start * self._side, rows.stop * self._side), tower.config.patch_size
+        band = tower.embeddings.patch_embedding(pictures[:, :, rows.start * patch : rows.stop * patch])
+        seen = band.flatten(2).transpose(1, 2) + tower.embeddings.position_embedding.weight[within]
         seen = tower.post_layernorm(tower.encoder(inputs_embeds=seen, attention_mask=None).last_hidden_state)
         return functional.pad(seen, (0, 0, within.start, self._side**2 - within.stop))
 
