@@ -63,7 +63,7 @@ def main(cfg: DictConfig) -> None:
     adapted = adaptable(network.model, cfg.export.modules)
     matrices = lora_matrices(trained, adapted)
     told = architecture(reader, adapted)
-    written = write_graphs(network, adapted, reader.image_side, folder)
+    written = write_graphs(network, adapted, reader.image_side, folder, reader.views)
     rank = write_adapter(matrices, folder / ADAPTER)
     reader.tokenizer.backend_tokenizer.save(str(folder / TOKENIZER))
     load_adapter(reader, trained)

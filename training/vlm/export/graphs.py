@@ -31,6 +31,7 @@ from safelight.reader.manifest import DECODER, EMBEDDING, VISION
 from training.vlm.export.decoder import Decoder
 from training.vlm.export.linear import TEXT
 from training.vlm.export.vision import Vision
+from training.vlm.families.views import Shift
 
 OPSET = 18
 _LIMIT = 2**31 - 2**20  # bytes of one protobuf file; what is larger would need files beside it
@@ -47,15 +48,21 @@ class _Graph:
     outputs: Mapping[str, Shape]
 
 
-def write_graphs(model: Any, adapted: Mapping[str, tuple[int, int]], side: int, folder: Path) -> dict[str, Path]:
+def write_graphs(
+    model: Any, adapted: Mapping[str, tuple[int, int]], side: int, folder: Path, views: Sequence[Shift] = ((0, 0),)
+) -> dict[str, Path]:
     """Write the three graphs of a SmolVLMForConditionalGeneration in float32, each checked by ONNX's own checker.
 
-    adapted: the layers that take LoRA matrices (`linear.adaptable`). side: of the pictures. Returns where each lies, by file
-    name. Raises ParityError when a dimension that is to be free is not.
+    adapted: the layers that take LoRA matrices (`linear.adaptable`). side: of the pictures. views: see `Vision`. Returns where
+    each lies, by file name. Raises ParityError when a dimension that is to be free is not.
     """
     model.eval()
     folder.mkdir(parents=True, exist_ok=True)
-    made = {VISION: _vision(model, adapted, side), EMBEDDING: _embedding(model), DECODER: _decoder(model, adapted)}
+    made = {
+        VISION: _vision(model, adapted, side, views),
+        EMBEDDING: _embedding(model),
+        DECODER: _decoder(model, adapted),
+    }
     for name, graph in made.items():
         _write(graph, folder / name)
     return {name: folder / name for name in made}
@@ -83,9 +90,9 @@ def _matrices(adapted: Mapping[str, tuple[int, int]]) -> dict[str, tuple[Tensor,
     return found
 
 
-def _vision(model: Any, adapted: Mapping[str, tuple[int, int]], side: int) -> _Graph:
+def _vision(model: Any, adapted: Mapping[str, tuple[int, int]], side: int, views: Sequence[Shift]) -> _Graph:
     own = {path: sizes for path, sizes in adapted.items() if not path.startswith(TEXT)}
-    inner = Vision(model.model, side)
+    inner = Vision(model.model, side, views)
     pixels = torch.rand(_BATCH, 3, side, side), ("batch", 3, side, side)
     tokens = inner.positions.shape[0] // model.config.scale_factor**2
     return _Graph(

@@ -5,36 +5,41 @@ It calls the model's own layers in the order in which transformers does. Knows n
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from training.vlm.export.linear import Lora, apply
+from training.vlm.families.views import Shift, looks, mean
 
 
 class Vision(nn.Module):
     """Pictures `(B, 3, S, S)` in [-1, 1] to image features `(B, N, H)`.
 
-    model: a SmolVLMModel. side: S. A picture covers its square wholly, so that no patch is masked and the positions of all
-    pictures are alike: they are asked of the model once, and kept.
+    model: a SmolVLMModel. side: S. views: by which a picture is moved for each look, of which the mean is taken. A picture
+    covers its square wholly, so that no patch is masked and the positions of all pictures are alike: they are asked of the
+    model once, and kept.
     """
 
     positions: Tensor
 
-    def __init__(self, model: Any, side: int) -> None:
+    def __init__(self, model: Any, side: int, views: Sequence[Shift] = ((0, 0),)) -> None:
         super().__init__()
+        self.views = tuple(views)
         self.tower, self.connector = model.vision_model, model.connector
         self.register_buffer("positions", _positions(model.vision_model, side), persistent=False)
 
     def forward(self, pixel_values: Tensor, lora: Lora) -> Tensor:
         embeddings = self.tower.embeddings
-        hidden = embeddings.patch_embedding(pixel_values).flatten(2).transpose(1, 2) + self.positions
+        hidden = embeddings.patch_embedding(looks(pixel_values, self.views)).flatten(2).transpose(1, 2) + self.positions
         for i, layer in enumerate(self.tower.encoder.layers):
             hidden = _layer(layer, f"vision_model.encoder.layers.{i}", hidden, lora)
         hidden = self.tower.post_layernorm(hidden)
         shuffled = self.connector.pixel_shuffle(hidden, self.connector.scale_factor)
-        return apply(self.connector.modality_projection.proj, "connector.modality_projection.proj", shuffled, lora)
+        said = apply(self.connector.modality_projection.proj, "connector.modality_projection.proj", shuffled, lora)
+        return mean(said, len(self.views))
 
 
 @torch.no_grad()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from safelight.errors import ConfigError
 from training.vlm.families.checkpoint import (
@@ -20,6 +20,7 @@ from training.vlm.families.lfm2_vl import Lfm2Vl
 from training.vlm.families.qwen3_vl import Qwen3Vl
 from training.vlm.families.reader import HfReader
 from training.vlm.families.smolvlm import SmolVlm
+from training.vlm.families.views import Shift, checked
 from training.vlm.interface import Reader
 
 FAMILIES: Mapping[str, type[HfReader]] = {kind.family: kind for kind in (SmolVlm, Gemma3n, Qwen3Vl, Lfm2Vl)}
@@ -34,13 +35,15 @@ def open_reader(
     image_side: int | None = None,
     revision: str | None = None,
     offline: bool = False,
+    views: Sequence[Shift] | None = None,
 ) -> Reader:
     """The reader of a checkpoint, every weight of it frozen.
 
     source: a folder, or a repository on the hub (`owner/name`) of which `revision` names the commit. dtype: of the weights.
     four_bit: hold the language model's linear layers in 4 bits; needs bitsandbytes and a CUDA device. image_side: in pixels,
-    None for the family's own. offline: take it from the hub's local cache or fail. Raises ConfigError on options that cannot
-    be had, WeightsError when the checkpoint cannot be read.
+    None for the family's own. offline: take it from the hub's local cache or fail. views: pixels to the right and down by
+    which a picture is moved for each look, of which the network is given the mean (views.py); None: it is looked at once.
+    Raises ConfigError on options that cannot be had, WeightsError when the checkpoint cannot be read.
     """
     if family not in FAMILIES:
         raise ConfigError(f"family: expected one of {sorted(FAMILIES)}, got {family!r}.")
@@ -53,4 +56,7 @@ def open_reader(
     kept = [name for name, part in kind.parts.items() if part != "text"] if four_bit else None
     network = load_network(where, config, DTYPES[dtype], four_bit_except=kept)
     network.requires_grad_(False)
-    return kind(network, load_tokenizer(where), side, read_json(where, PREPROCESSOR), DTYPES[dtype])
+    reader = kind(network, load_tokenizer(where), side, read_json(where, PREPROCESSOR), DTYPES[dtype])
+    if views is not None:
+        reader.look_around(checked(views, side))
+    return reader

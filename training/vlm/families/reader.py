@@ -55,6 +55,7 @@ class HfReader(Reader):
         self.scaling = dict(scaling)
         self.dtype = dtype
         self.adaptation: Adaptation | None = None
+        self.views: tuple[tuple[int, int], ...] = ((0, 0),)
         self.four_bit = bool(getattr(model, "is_loaded_in_4bit", False))
         self.config: Any = model.config
         self.chat = self._chat()
@@ -162,6 +163,10 @@ class HfReader(Reader):
         whole.model.requires_grad_(False)
         whole.adaptation = None
         return whole
+
+    def look_around(self, views: tuple[tuple[int, int], ...]) -> None:
+        """Look at every picture so often (views.py). Raises ConfigError where the family does not offer it."""
+        raise ConfigError(f"views: expected the family smolvlm, got {self.family}.")
 
     def features(self, example: Example) -> Example:
         """The example with what tower and connector make of its picture in place of the pixels: for networks of which

@@ -35,7 +35,7 @@ def exported(tmp_path_factory):
     write_base(root / "base", root / "checkpoint")
     base = opened(root / "base")
     adapted = adaptable(base.model.model)
-    write_graphs(base.model, adapted, KIND.side, root / "graphs")
+    write_graphs(base.model, adapted, KIND.side, root / "graphs", base.views)
     reader = taught(opened(root / "base"))
     reader.save_adapter(root / "adapter")
     ids = reader.tokenizer.get_vocab()

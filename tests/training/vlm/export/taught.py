@@ -7,10 +7,11 @@ from tests.training.vlm.families import checkpoints
 from training.vlm.families import Adaptation, adapt, open_reader
 
 KIND = checkpoints.KINDS["smolvlm"]
+VIEWS = ((0, 0), (4, -2))
 
 
 def opened(folder):
-    return open_reader(str(folder), KIND.family, image_side=KIND.side)
+    return open_reader(str(folder), KIND.family, image_side=KIND.side, views=VIEWS)
 
 
 def write_base(folder, scratch):

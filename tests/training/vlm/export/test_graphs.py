@@ -73,6 +73,6 @@ def test_a_weight_is_there_once_and_nothing_tells_of_where_it_was_made(exported,
 
 def test_the_same_network_makes_the_same_bytes(exported, tmp_path):
     """Two readers share a base only where its graphs are the same file."""
-    write_graphs(exported.base.model, exported.adapted, exported.base.image_side, tmp_path)
+    write_graphs(exported.base.model, exported.adapted, exported.base.image_side, tmp_path, exported.base.views)
     for name in (VISION, EMBEDDING, DECODER):
         assert (tmp_path / name).read_bytes() == (exported.folder / name).read_bytes()
