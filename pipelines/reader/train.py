@@ -60,7 +60,7 @@ def main(cfg: DictConfig) -> None:
         return
     if start.said:
         console.print(f"train: {cfg.name} {start.said}")
-    tags = {"kind": "fine-tuning", "task": cfg.task.name, "base": Path(cfg.model.reader.source).name}
+    tags = {"kind": "fine-tuning", "task": cfg.task.name, "base": cfg.model.name}
     log, run_id = opened(cfg.tracking, cfg.name, start, tags)
     failed = True
     try:
