@@ -51,7 +51,17 @@ READS_OF_READERS: dict[str, tuple[str, ...]] = {
     ),
     "reader.train": (
         *_OF_TASK,
-        *("model.reader", "model.adaptation", "datamodule", "module", "trainer", "debugging", "seed", "steps"),
+        *(
+            "model.name",
+            "model.reader",
+            "model.adaptation",
+            "datamodule",
+            "module",
+            "trainer",
+            "debugging",
+            "seed",
+            "steps",
+        ),
         *("val_every", "accumulate", "log_every", "patience", "ema_decay", "resume", "checkpoint_every"),
     ),
     "reader.export": (*_OF_TASK, "model.reader", "export"),
