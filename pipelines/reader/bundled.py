@@ -84,7 +84,8 @@ def reader_manifest(cfg: DictConfig, base: Pinned) -> ReaderManifest:
         "licence": values["task"]["about"]["licence"],
     }
     unnamed = ReaderManifest(name=cfg.name, version="unnamed", git_commit="", files={}, **fields)
-    content = unnamed.model_dump(mode="json", exclude={"version": True, "git_commit": True, "files": True, "metrics": {"speed"}})
+    left_out: Any = {"version": True, "git_commit": True, "files": True, "metrics": {"speed"}}
+    content = unnamed.model_dump(mode="json", exclude=left_out)
     version = content_version(digest_of(export / ADAPTER).encode(), content, values["task"]["about"])
     return unnamed.model_copy(update={"version": version, "git_commit": git_commit()})
 

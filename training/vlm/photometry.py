@@ -7,6 +7,7 @@ models or answers.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,10 +44,14 @@ class Photometry:
             return pixels
         if blur:
             pixels = np.asarray(Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(blur)))
-        values = pixels.astype(np.float32) * np.float32(brightness)
-        mean = values.mean(dtype=np.float64).astype(np.float32)
-        values = mean + (values - mean) * np.float32(contrast)
-        if noise:
-            values += rng.standard_normal(values.shape, np.float32) * np.float32(noise)
-        rounded: NDArray[np.uint8] = np.rint(values).clip(0, 255).astype(np.uint8)
-        return rounded
+        mean = float(pixels.mean(dtype=np.float64)) * brightness
+        seen = mean + (np.arange(256) * brightness - mean) * contrast  # of every grey level there is
+        if not noise:
+            return np.take(_rounded(seen), pixels)
+        values = np.take(seen.astype(np.float32), pixels)
+        return _rounded(values + rng.standard_normal(values.shape, np.float32) * np.float32(noise))
+
+
+def _rounded(values: NDArray[Any]) -> NDArray[np.uint8]:
+    rounded: NDArray[np.uint8] = np.rint(values).clip(0, 255).astype(np.uint8)
+    return rounded
