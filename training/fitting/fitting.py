@@ -85,7 +85,8 @@ def fit(
         TQDMProgressBar(refresh_rate=10) if progress else None,
     ]
     quiet()
-    torch.utils.deterministic.fill_uninitialized_memory = False  # a debugging help that takes time at every step
+    # A debugging help that takes time at every step; torch sets it by hand on the module's class, which no stub tells.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     try:
         trainer = make_trainer(
             callbacks=[callback for callback in chosen if callback is not None],

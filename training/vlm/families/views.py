@@ -43,7 +43,8 @@ def looks(pictures: Tensor, shifts: Sequence[Shift]) -> Tensor:
 
 def mean(features: Tensor, count: int) -> Tensor:
     """`(V * B, N, H)` to `(B, N, H)`."""
-    return features.unflatten(0, (count, -1)).mean(0)
+    batch = features.shape[0] // count
+    return features.reshape(count, batch, *features.shape[1:]).mean(0)
 
 
 def look_around(vision: nn.Module, connector: nn.Module, shifts: Sequence[Shift]) -> None:
