@@ -136,7 +136,7 @@ def test_a_killed_training_is_completed_by_the_next_repro(repo):
 
 
 def test_an_experiment_changes_one_value_and_shows_what_came_of_it(repo):
-    repo.run(f"dvc exp run -q -S {MODEL}:learning_rate=0.003 {TARGET}")
+    repo.run(f"dvc exp run -S {MODEL}:learning_rate=0.003 {TARGET}")
     parameters = json.loads(repo.run("dvc params diff --json"))
     assert parameters[MODEL]["learning_rate"]["new"] == 0.003
     assert json.loads(repo.run("dvc metrics diff --json --all"))

@@ -69,6 +69,13 @@ def test_the_detectors_pipeline_has_none_of_them_and_shares_no_output(monkeypatc
     assert not pairs
 
 
+@pytest.mark.parametrize("file", [DETECTORS, READERS])
+def test_no_plot_is_a_bare_path(file):
+    """`dvc exp run` looks into such a path whatever it runs, and ends with an error where it was never made or pulled."""
+    plots = yaml.safe_load((ROOT / file).read_text())["plots"]
+    assert plots and all(isinstance(plot, dict) for plot in plots)
+
+
 @pytest.mark.parametrize("name", ORDER)
 def test_a_stage_is_a_module_that_it_depends_on(name):
     stage = STAGES[name]
