@@ -31,7 +31,7 @@ test: $(READY) ## lint, types, import contracts and every test
 	  command -v npm >/dev/null && [ ! -d $$folder/node_modules ] && (cd $$folder && npm ci --ignore-scripts --silent) || true; done
 	@python -m pipelines.fetch || echo "No data: the tests that need it will be skipped, and say so."
 	@$(MAKE) --no-print-directory lint
-	@python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadgroup --no-loadscope-reorder $(PYTEST_ARGS)
+	@OMP_NUM_THREADS=1 python -m pytest --numprocesses $(TEST_PROCESSES) --no-loadscope-reorder $(PYTEST_ARGS)
 
 fuzz: $(READY) ## fuzz the parsers of sealed messages for a minute (FUZZ_S=10 seconds each)
 	@python -m tests.fuzz.run all $(or $(FUZZ_S),10)
