@@ -34,6 +34,7 @@ from safelight.reader.task import Task
 HERE = Path(__file__).resolve().parent
 DOCUMENT = HERE.parent / "docs/performance.md"
 TASK = HERE.parent / "conf/task/keys.yaml"
+MODEL = HERE.parent / "conf/model/vlm/offline_135m.yaml"
 GGUF = HERE.parent / "data/language_models/SmolLM2-135M-Instruct.Q4_1.gguf"
 BEGIN, END = "<!-- reading: written by make bench -->", "<!-- end -->"
 PACKAGES = ("llguidance", "numpy", "onnxruntime", "torch", "transformers")
@@ -82,7 +83,8 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
         elif not given.base:
             readers.base(folder, given.language_model)
         pictures, answers = readers.drawn(task, 4, task.image_side)
-        made = readers.made(folder, given.adapter, Path(scratch), task, (pictures, answers))
+        views = yaml.safe_load(MODEL.read_text())["reader"]["views"]
+        made = readers.made(folder, given.adapter, Path(scratch), task, (pictures, answers), views)
         if given.records:
             pictures = read_pictures(given.records, 64)
         ways, stop = all_ways(made, task, given.threads)
@@ -101,6 +103,7 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
         "trained": bool(given.adapter),
         "fit_steps": made.steps,
         "lora_rank": made.rank,
+        "looks": len(made.views),
         "prompt_tokens": len(made.prompt_ids),
         "threads": given.threads,
         "batches": {str(batch): figures(runs[batch]) for batch in BATCHES},

@@ -60,7 +60,7 @@ def with_trainer(task: Task, root: Path, step: Step, channels_last: bool = False
     data = task.data(root)
     learner = _Learner(task.detector())
     if channels_last:
-        learner = learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        learner = learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch types it for 4-d tensors alone
     workers = data.workers()
     with tempfile.TemporaryDirectory() as folder:
         arguments = transformers.TrainingArguments(
@@ -76,7 +76,7 @@ def with_trainer(task: Task, root: Path, step: Step, channels_last: bool = False
         ).train()  # fmt: skip
 
 
-class _Trainer(transformers.TrainerCallback):  # type: ignore[misc]
+class _Trainer(transformers.TrainerCallback):  # type: ignore[misc]  # its base is untyped
     def __init__(self, step: Step) -> None:
         self._step = step
 

@@ -30,6 +30,7 @@ from training.vlm.interface import Reader
 from training.vlm.offline import Tower, assemble, language_model
 
 Picture = NDArray[np.uint8]
+Views = Sequence[Sequence[int]]
 FAMILY = "smolvlm"
 TOWER = Tower(image_side=336, patch=14, width=256, layers=6, heads=4, merged=4)
 _LEARNING_RATE, _MOST_STEPS, _LOOK_EVERY, _FITTED = 1e-3, 400, 10, 0.02
@@ -38,7 +39,7 @@ _LEARNING_RATE, _MOST_STEPS, _LOOK_EVERY, _FITTED = 1e-3, 400, 10, 0.02
 @dataclass(frozen=True)
 class Made:
     """folder: of the base's checkpoint, adapter: of its matrices as PEFT keeps them. graphs: by file name. matrices: the
-    adapter.safetensors. steps: of the fit, None where there was none."""
+    adapter.safetensors. steps: of the fit, None where there was none. views: looks at a picture that are averaged."""
 
     folder: Path
     adapter: Path
@@ -49,6 +50,7 @@ class Made:
     tokenizer: str
     prompt_ids: tuple[int, ...]
     steps: int | None
+    views: Views
 
 
 def base(folder: Path, gguf: Path) -> None:
@@ -98,14 +100,19 @@ def fit(reader: Reader, pictures: Sequence[Picture], prompt: str, answers: Seque
 
 
 def made(
-    folder: Path, adapter: Path | None, scratch: Path, task: Task, fitting: tuple[Sequence[Picture], Sequence[str]]
+    folder: Path,
+    adapter: Path | None,
+    scratch: Path,
+    task: Task,
+    fitting: tuple[Sequence[Picture], Sequence[str]],
+    views: Views,
 ) -> Made:
     """The graphs of a checkpoint, and an adapter for it: the given one, or one that is fitted here."""
     steps = None
-    reader: Any = open_reader(str(folder), FAMILY, image_side=task.image_side)
+    reader: Any = open_reader(str(folder), FAMILY, image_side=task.image_side, views=views)
     adapted = adaptable(network_of(reader).model)
     described, prompt_ids = architecture(reader, adapted), tuple(reader.prompt_ids(task.prompt))
-    paths = write_graphs(network_of(reader), adapted, task.image_side, scratch / "graphs")
+    paths = write_graphs(network_of(reader), adapted, task.image_side, scratch / "graphs", reader.views)
     quantise(paths[DECODER], scratch / "graphs" / INT8)
     if adapter is None:
         adapter = scratch / "adapter"
@@ -116,12 +123,14 @@ def made(
     rank = write_adapter(lora_matrices(adapter, adapted), file)
     graphs = {name: (scratch / "graphs" / name).read_bytes() for name in (VISION, EMBEDDING, DECODER, INT8)}
     text = reader.tokenizer.backend_tokenizer.to_str()
-    return Made(folder, adapter, graphs, file.read_bytes(), rank, described, text, prompt_ids, steps)
+    return Made(folder, adapter, graphs, file.read_bytes(), rank, described, text, prompt_ids, steps, views)
 
 
 def plain(made: Made, side: int, dtype: Any) -> Reader:
     """The reader as torch runs it: the matrices folded into the weights, which is the fastest that it can be."""
-    reader = load_adapter(open_reader(str(made.folder), FAMILY, image_side=side), made.adapter).merged()
+    reader = load_adapter(
+        open_reader(str(made.folder), FAMILY, image_side=side, views=made.views), made.adapter
+    ).merged()
     cast: Any = reader
     cast.model.to(dtype)
     cast.dtype = dtype

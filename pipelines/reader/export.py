@@ -70,12 +70,13 @@ def main(cfg: DictConfig) -> None:
     asked = Question(cfg.task.prompt, told.image_token_id, told.eos_token_ids, cfg.export.max_new_tokens)
     made = _Made(folder, matrices, pictures(cfg), reader.prompt_ids(cfg.task.prompt), asked)
     compare(reader, made, [*written.values(), folder / ADAPTER])
+    fewer = cfg.export.int8
     report = {
         "architecture": told.model_dump(mode="json"),
         "prompt_ids": made.prompt_ids,
         "max_new_tokens": cfg.export.max_new_tokens,
         "rank": rank,
-        "int8": int8(made, int8_settings(cfg)),
+        "int8": int8(made, Int8(fewer.enabled, fewer.pictures, fewer.least_equal)),
         "graphs": {path.name: describe(path) for path in sorted(folder.glob("*.onnx"))},
         "opset": OPSET,
         "versions": {name: version(name) for name in _PACKAGES},
@@ -103,12 +104,6 @@ def compare(reader: HfReader, made: _Made, written: list[Path]) -> Parity:
             path.unlink()
     require_equal(found)
     return found
-
-
-def int8_settings(cfg: DictConfig) -> Int8:
-    """debug=fast, which is of detectors too, says more there."""
-    values = cfg.export.int8
-    return Int8(values.enabled, values.pictures, values.least_equal)
 
 
 def int8(made: _Made, settings: Int8) -> dict[str, Any]:

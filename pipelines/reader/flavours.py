@@ -109,7 +109,7 @@ def ordered(cfg: DictConfig, task: Task, exported: Exported, scratch: Path) -> t
     records = [every[number] for number in spread(len(every), cfg.flavours.pictures)]
     pictures = Pictures(records, task.image_side, PictureCache(0))
     held = {f"{number:06}": pictures[number] for number in range(len(records))}
-    np.savez(scratch / "pictures.npz", **held)  # type: ignore[arg-type]
+    np.savez(scratch / "pictures.npz", **held)  # type: ignore[arg-type]  # taken for allow_pickle
     common: dict[str, Any] = {
         "pictures": str(scratch / "pictures.npz"),
         "task": {"name": task.name, "schema": task.schema, "prompt": task.prompt, "image_side": task.image_side},

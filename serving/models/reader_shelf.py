@@ -110,13 +110,15 @@ class ReaderShelf:
             lambda: looker,  # it holds nothing of a request; what hangs is the base's
             looker,
             Workers(readers.rows, readers.queue, self.clock, partial(self.observer.queued, self.route, self.name)),
-            lambda: (
-                None
-            ),  # a run is shared with others: the base gives up a row whose time is over, and leaves the rest alone
+            _go_on,
             variants=base.variants,
             let_go=lease.give_back,
             answers=manifest.json_schema,
         )
+
+
+def _go_on() -> None:
+    """A run is shared with others: the base gives up a row whose time is over, and leaves the rest alone."""
 
 
 def task_of(manifest: ReaderManifest, image_side: int) -> Task:

@@ -23,6 +23,7 @@ from safelight.errors import ConfigError
 from training.vlm.families.chat import Chat
 from training.vlm.families.checkpoint import PREPROCESSOR
 from training.vlm.families.decoding import greedy
+from training.vlm.families.views import Shift
 from training.vlm.interface import IGNORED, Example, Generated, Reader
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class HfReader(Reader):
         self.scaling = dict(scaling)
         self.dtype = dtype
         self.adaptation: Adaptation | None = None
-        self.views: tuple[tuple[int, int], ...] = ((0, 0),)
+        self.views: tuple[Shift, ...] = ((0, 0),)
         self.four_bit = bool(getattr(model, "is_loaded_in_4bit", False))
         self.config: Any = model.config
         self.chat = self._chat()
@@ -164,7 +165,7 @@ class HfReader(Reader):
         whole.adaptation = None
         return whole
 
-    def look_around(self, views: tuple[tuple[int, int], ...]) -> None:
+    def look_around(self, views: tuple[Shift, ...]) -> None:
         """Look at every picture so often (views.py). Raises ConfigError where the family does not offer it."""
         raise ConfigError(f"views: expected the family smolvlm, got {self.family}.")
 

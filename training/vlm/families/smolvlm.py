@@ -19,7 +19,7 @@ from safelight.errors import ConfigError
 from safelight.reader.picture import to_input
 from training.vlm.families.chat import Chat
 from training.vlm.families.reader import IMAGE_FEATURES, HfReader, Part
-from training.vlm.families.views import look_around
+from training.vlm.families.views import Shift, look_around
 from training.vlm.interface import Example
 
 _IMAGE = "<image>"
@@ -57,7 +57,7 @@ class SmolVlm(HfReader):
         whole = _GLOBAL if _GLOBAL in self.tokenizer.get_vocab() else ""
         return Chat(self.tokenizer, _IMAGE, _AROUND + whole + _IMAGE * self.image_tokens + _AROUND)
 
-    def look_around(self, views: tuple[tuple[int, int], ...]) -> None:
+    def look_around(self, views: tuple[Shift, ...]) -> None:
         inner: Any = self.base
         look_around(inner.model.vision_model, inner.model.connector, views)
         self.views = views

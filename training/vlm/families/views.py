@@ -1,7 +1,8 @@
 """Several looks at a picture, each a few pixels beside the last, of which a network is given the mean: what a tower of few
 layers measures in one look is off by chance, and less so on average (test-time augmentation; Krizhevsky et al., 2012).
 
-Measured with offline_135m's tower: every word right on 0.84 of the test split's keys with one look, on 0.93 with five.
+Measured with offline_135m's tower on 400 drawings of the test split's kind: every word right on 0.84 of them with one look, on
+0.93 with five.
 Knows nothing of what is read.
 """
 
@@ -21,21 +22,18 @@ Shift = Sequence[int]
 """Pixels to the right and down."""
 
 
-def checked(views: Sequence[Shift], side: int) -> tuple[tuple[int, int], ...]:
+def checked(views: Sequence[Shift], side: int) -> tuple[tuple[int, ...], ...]:
     """The views of a picture of `side` pixels. Raises ConfigError for what are none."""
-    shifts = tuple((int(dx), int(dy)) for dx, dy in (view if len(view) == 2 else (side, side) for view in views))
-    if not shifts or any(max(abs(dx), abs(dy)) >= side for dx, dy in shifts):
+    shifts = tuple(tuple(int(pixels) for pixels in view) for view in views)
+    if not shifts or any(len(shift) != 2 or max(map(abs, shift)) >= side for shift in shifts):
         raise ConfigError(f"views: expected [right, down] in pixels, each less than {side}, got {list(views)}.")
     return shifts
 
 
 def looks(pictures: Tensor, shifts: Sequence[Shift]) -> Tensor:
     """`(B, 3, S, S)` to `(V * B, 3, S, S)`, all pictures' first looks first; what comes in at a border is that border."""
-    side = pictures.shape[-1]
-    if not any(map(any, shifts)):
-        return torch.cat([pictures] * len(shifts))
-    most = max(max(abs(dx), abs(dy)) for dx, dy in shifts)
-    wider = functional.pad(pictures, (most,) * 4, mode="replicate")
+    side, most = pictures.shape[-1], max(max(abs(dx), abs(dy)) for dx, dy in shifts)
+    wider = functional.pad(pictures, (most,) * 4, mode="replicate") if most else pictures
     return torch.cat([
         wider[:, :, most - dy : most - dy + side, most - dx : most - dx + side] for dx, dy in shifts
     ])  # fmt: skip

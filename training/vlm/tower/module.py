@@ -90,12 +90,14 @@ class TowerModule(Learner):
 
     def on_fit_start(self) -> None:
         """On a CPU, torch's fused attention takes longer than plain matrix products for a hundred patches."""
+        config: Any = self.tower.config
+        self._attention = config._attn_implementation
         if self.device.type == "cpu":
             self.tower.set_attn_implementation("eager")  # type: ignore[operator]  # a method of transformers' models
 
     def on_fit_end(self) -> None:
         """As it was."""
-        self.tower.set_attn_implementation("sdpa")  # type: ignore[operator]
+        self.tower.set_attn_implementation(self._attention)  # type: ignore[operator]
 
     def on_validation_epoch_start(self) -> None:
         """Forget the last validation."""
