@@ -58,6 +58,8 @@ def cloned(tmp_path_factory: pytest.TempPathFactory) -> Project:
     for payload in PAYLOADS:
         shutil.copytree(ROOT / payload, clone / payload, copy_function=os.link, dirs_exist_ok=True)
     (clone / ".venv").symlink_to(sys.prefix)
+    for name in ("requirements.lock", "pyproject.toml"):
+        os.utime(clone / name, (0, 0))  # or make might find .venv out of date, and install the clone into it
     commit = "git init -q && git add -A && git -c user.name=t -c user.email=t@localhost commit -qm clone"
     subprocess.run(["bash", "-c", commit], cwd=clone, check=True)
     env = {
