@@ -30,11 +30,12 @@ from harness.small_reader import small_base
 from harness.statistics import ratio
 
 from safelight.reader.task import Task
+from training.vlm.offline import Tower
 
 HERE = Path(__file__).resolve().parent
 DOCUMENT = HERE.parent / "docs/performance.md"
 TASK = HERE.parent / "conf/task/keys.yaml"
-MODEL = HERE.parent / "conf/model/vlm/offline_135m.yaml"
+MODEL, BASE = (HERE.parent / name for name in ("conf/model/vlm/offline_135m.yaml", "conf/reader_base.yaml"))
 GGUF = HERE.parent / "data/language_models/SmolLM2-135M-Instruct.Q4_1.gguf"
 BEGIN, END = "<!-- reading: written by make bench -->", "<!-- end -->"
 PACKAGES = ("llguidance", "numpy", "onnxruntime", "torch", "transformers")
@@ -81,7 +82,8 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
         if given.small:
             small_base(folder, task)
         elif not given.base:
-            readers.base(folder, given.language_model)
+            tower = yaml.safe_load(BASE.read_text())["tower"]
+            readers.base(folder, given.language_model, Tower(**{k: v for k, v in tower.items() if k != "_target_"}))
         pictures, answers = readers.drawn(task, 4, task.image_side)
         views = yaml.safe_load(MODEL.read_text())["reader"]["views"]
         made = readers.made(folder, given.adapter, Path(scratch), task, (pictures, answers), views)

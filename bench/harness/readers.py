@@ -32,7 +32,6 @@ from training.vlm.offline import Tower, assemble, language_model
 Picture = NDArray[np.uint8]
 Views = Sequence[Sequence[int]]
 FAMILY = "smolvlm"
-TOWER = Tower(image_side=336, patch=14, width=256, layers=6, heads=4, merged=4)
 _LEARNING_RATE, _MOST_STEPS, _LOOK_EVERY, _FITTED = 1e-3, 400, 10, 0.02
 
 
@@ -53,10 +52,10 @@ class Made:
     views: Views
 
 
-def base(folder: Path, gguf: Path) -> None:
+def base(folder: Path, gguf: Path, tower: Tower) -> None:
     """Put the real language model behind a tower at random."""
     language, tokenizer = language_model(gguf)
-    model, tokenizer = assemble(language, tokenizer, TOWER, seed=0)
+    model, tokenizer = assemble(language, tokenizer, tower, seed=0)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
