@@ -41,13 +41,13 @@ def share(value: float) -> dict:
     return {"value": value, "low": value - 0.02, "high": value + 0.02, "of": 300}
 
 
-def metrics(exact: float = 0.93, met: bool = True, keyway: float | None = None) -> dict:
+def metrics(exact: float = 0.93, met: bool = True) -> dict:
     held = {
         "exact": share(exact),
         "fields": {name: {"exact": share(exact)} for name in ("keyway", "bittings", "brand")},
     }
     targets = {
-        "fields": {"keyway": {"at_least": 0.98, "met": met, **share(keyway or (0.99 if met else 0.95))}},
+        "fields": {"keyway": {"at_least": 0.98, "met": met, **share(0.99 if met else 0.95)}},
         "valid_unconstrained": {"at_least": 0.98, "met": True, **share(1.0)},
         "met": met,
     }
